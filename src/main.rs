@@ -1,0 +1,2 @@
+//! millstream: RTMP in, HLS out.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Reading of what codecs say of themselves: parameter sets and configuration records.

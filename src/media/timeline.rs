@@ -1,0 +1,1 @@
+//! Continuous time from the 32-bit milliseconds of the wire.
