@@ -21,7 +21,7 @@ pub mod key;
 pub mod media;
 // pub mod mux;
 // pub mod pipeline;
-// pub mod segment;
+pub mod segment;
 
 // pub mod playlist;
 // pub mod publish;
