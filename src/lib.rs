@@ -17,7 +17,7 @@ pub mod key;
 // pub mod net;
 // pub mod rtmp;
 
-// pub mod flv;
+pub mod flv;
 pub mod media;
 // pub mod mux;
 // pub mod pipeline;
