@@ -23,7 +23,7 @@ pub mod media;
 // pub mod pipeline;
 pub mod segment;
 
-// pub mod playlist;
+pub mod playlist;
 // pub mod publish;
 // pub mod store;
 
