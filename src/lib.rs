@@ -25,7 +25,7 @@ pub mod segment;
 
 pub mod playlist;
 // pub mod publish;
-// pub mod store;
+pub mod store;
 
 // pub mod control;
 // pub mod http;
