@@ -32,5 +32,5 @@ pub mod store;
 
 // pub mod app;
 // pub mod cli;
-// pub mod clock;
-// pub mod config;
+pub mod clock;
+pub mod config;

@@ -144,7 +144,13 @@ mod tests {
     #[test]
     fn parts_end_inside_segments() {
         let cut = |part_ms| {
-            POLICY.decide(false, Duration::from_ms(700), Duration::from_ms(part_ms), FRAME, None)
+            POLICY.decide(
+                false,
+                Duration::from_ms(700),
+                Duration::from_ms(part_ms),
+                FRAME,
+                None,
+            )
         };
         assert_eq!(cut(480), Cut::None);
         assert_eq!(cut(500), Cut::Part);

@@ -4,6 +4,7 @@
 //! here once more, so no name leads out of the store.
 
 pub mod cache;
+pub mod disk;
 
 pub use cache::{Cached, SegmentCache};
 
