@@ -15,7 +15,7 @@ pub mod id;
 pub mod key;
 
 // pub mod net;
-// pub mod rtmp;
+pub mod rtmp;
 
 pub mod flv;
 pub mod media;
