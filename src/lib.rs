@@ -27,8 +27,8 @@ pub mod playlist;
 // pub mod publish;
 pub mod store;
 
-// pub mod control;
-// pub mod http;
+pub mod control;
+pub mod http;
 
 // pub mod app;
 // pub mod cli;
