@@ -8,7 +8,7 @@
 use crate::flv::{self, Demuxer, Sample, TagKind};
 use crate::media::timeline::{Placed, Samples, Timeline, WireTime};
 use crate::media::{
-    Duration, Frame, Part, Rope, Segment, Timestamp, TrackKind, Tracks, Units, WallTime,
+    Begin, Duration, Frame, Part, Rope, Segment, Timestamp, TrackKind, Tracks, Units, WallTime,
 };
 use crate::mux::ts::Muxer;
 use crate::segment::{Cut, Opening, Policy, Segmenter};
@@ -25,19 +25,6 @@ pub const LEAD_IN_MAX: Duration = Duration::from_ms(500);
 pub const HELD_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a growing part that are handed over before the part ends; bounds a session's memory.
 pub const WRITE_BYTES: usize = 192 << 10;
-
-/// Where a session takes up its recording.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Begin {
-    /// Media sequence number of its first segment.
-    pub number: u64,
-    /// Whether segments of an earlier session come before it.
-    pub continues: bool,
-    /// `EXT-X-TARGETDURATION` in seconds, if an earlier session fixed it.
-    pub target_duration_s: Option<u32>,
-    /// Program date time at which the earlier session ended.
-    pub not_before: Option<WallTime>,
-}
 
 /// What is to be done, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
