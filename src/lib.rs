@@ -19,7 +19,7 @@ pub mod rtmp;
 
 pub mod flv;
 pub mod media;
-// pub mod mux;
+pub mod mux;
 // pub mod pipeline;
 pub mod segment;
 
