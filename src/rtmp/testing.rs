@@ -3,8 +3,9 @@
 use super::address::Query;
 use super::amf0::{Encoder, Value, decode};
 use super::chunk::Reader;
+use super::event::{Config, Event, Seed};
 use super::message::{MessageKind, RawMessage, StreamId, type_id};
-use super::session::{Config, Event, Seed, Session};
+use super::session::Session;
 use bytes::Bytes;
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
-use super::super::Fault;
 use super::super::amf0::{Encoder, Value};
 use super::super::testing::{Peer, Reply, Seen, Sender, Sent};
+use super::super::{Fault, Query};
 use super::*;
 use proptest::prelude::*;
 
