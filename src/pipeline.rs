@@ -432,16 +432,11 @@ impl Pipeline {
     }
 
     fn drop_frame(&mut self, reason: &str) {
-        match self.stats.dropped.get_mut(reason) {
-            Some(count) => *count += 1,
-            // Reasons that carry a number out of the input must not grow the table without bound.
-            None if self.stats.dropped.len() >= DROP_REASONS_MAX => {
-                *self.stats.dropped.entry("other".to_owned()).or_default() += 1;
-            }
-            None => {
-                self.stats.dropped.insert(reason.to_owned(), 1);
-            }
-        }
+        // Reasons that carry a number out of the input must not grow the table without bound.
+        let full = self.stats.dropped.len() >= DROP_REASONS_MAX;
+        let known = self.stats.dropped.contains_key(reason);
+        let reason = if full && !known { "other" } else { reason };
+        *self.stats.dropped.entry(reason.to_owned()).or_default() += 1;
     }
 }
 

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::id::{ChannelId, RecordingId};
 use crate::key::RecordingKey;
 use crate::media::{Begin, WallTime};
+use crate::store::disk::{WriteError, Writer};
 use dashmap::DashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -190,7 +191,7 @@ impl Registry {
             let ended_ms = clock::now().unix_ms();
             let writer = control.disk().writer();
             let ended = recording.clone();
-            let done = move |result: Result<(), crate::store::disk::WriteError>| {
+            let done = move |result: Result<(), WriteError>| {
                 if let Err(error) = result {
                     tracing::error!(recording = %ended.key(), %error, "the recording's end is not in its index");
                 }
@@ -253,6 +254,11 @@ impl Claim {
         &self.recording
     }
 
+    /// The session's way to the disk.
+    pub fn disk_writer(&self) -> Writer {
+        self.control.disk().writer()
+    }
+
     /// Where the session takes it up.
     pub fn begin(&self) -> Begin {
         self.begin
@@ -260,10 +266,14 @@ impl Claim {
 
     /// Waits until the session is told to end, and says why.
     pub async fn told_to_end(&mut self) -> Ending {
-        match self.end.wait_for(Option::is_some).await {
-            Ok(told) => told.unwrap_or(Ending::Shutdown),
-            // The sender lives in the slot as long as this claim does.
-            Err(_) => std::future::pending().await,
+        loop {
+            if let Some(ending) = *self.end.borrow_and_update() {
+                return ending;
+            }
+            if self.end.changed().await.is_err() {
+                // The sender lives in the slot as long as this claim does.
+                std::future::pending::<()>().await;
+            }
         }
     }
 }

@@ -32,17 +32,10 @@ pub struct Accepted {
 }
 
 impl Listener {
-    /// Listens on `address`; an IPv6 wildcard takes IPv4 as well, and a machine without IPv6 gets
-    /// the IPv4 wildcard instead.
+    /// Listens on `address` as [`listen`] does.
     pub fn bind(address: SocketAddr, connections_max: usize) -> io::Result<Self> {
-        let socket = match bind(address) {
-            Err(error) if address.is_ipv6() && address.ip().is_unspecified() && no_ipv6(&error) => {
-                bind(SocketAddr::from(([0, 0, 0, 0], address.port())))?
-            }
-            other => other?,
-        };
         Ok(Self {
-            socket: TcpListener::from_std(socket.into())?,
+            socket: listen(address)?,
             permits: Arc::new(Semaphore::new(connections_max)),
         })
     }
@@ -77,6 +70,18 @@ impl Listener {
             }
         }
     }
+}
+
+/// A listening socket; an IPv6 wildcard takes IPv4 as well, and a machine without IPv6 gets the IPv4
+/// wildcard instead.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match bind(address) {
+        Err(error) if address.is_ipv6() && address.ip().is_unspecified() && no_ipv6(&error) => {
+            bind(SocketAddr::from(([0, 0, 0, 0], address.port())))?
+        }
+        other => other?,
+    };
+    TcpListener::from_std(socket.into())
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {

@@ -6,4 +6,4 @@ mod conn;
 mod listener;
 
 pub use conn::{Connection, Error, Timeouts};
-pub use listener::{Accepted, Listener};
+pub use listener::{Accepted, Listener, listen};
