@@ -42,10 +42,10 @@ impl Muxer {
     pub fn new(tracks: Tracks) -> Self {
         Self {
             psi: Psi::new(&tracks),
+            clock: PcrClock::new(&tracks),
             tracks,
             video: PidStream::new(VIDEO_PID),
             audio: PidStream::new(AUDIO_PID),
-            clock: PcrClock::default(),
             pending: PendingAudio::default(),
         }
     }
@@ -55,11 +55,7 @@ impl Muxer {
     /// §4.3.2.3). The version of the PMT grows only if what it says has changed.
     pub fn set_tracks(&mut self, tracks: Tracks) {
         self.psi.set_tracks(&tracks);
-        for kind in [TrackKind::Video, TrackKind::Audio] {
-            if !tracks.has(kind) {
-                self.clock.forget(kind);
-            }
-        }
+        self.clock.set_tracks(&tracks);
         self.tracks = tracks;
     }
 
