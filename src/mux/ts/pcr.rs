@@ -42,10 +42,6 @@ pub(super) struct PcrClock {
     audio: Option<Timestamp>,
     /// The value written last.
     last: Option<Timestamp>,
-    /// What the value could have been at the last chance to write one, and how far that was from
-    /// the chance before: the next one is expected after as much again.
-    chance: Option<Timestamp>,
-    step: Option<Duration>,
     /// A segment has begun and has no value yet.
     segment_needs_one: bool,
     /// The timeline was announced to jump.
@@ -128,17 +124,11 @@ impl PcrClock {
         self.segment_needs_one.then(|| self.emit(now))
     }
 
-    /// The value to be carried by a packet that is written anyway; none if the next such packet is
-    /// expected soon enough.
+    /// The value to be carried by a packet that is written anyway, if one is due. It may be due
+    /// since a while: then it is the one that was, and the clock trails until the next.
     pub(super) fn ride(&mut self) -> Option<Pcr> {
         let now = self.now()?;
-        self.step = self.chance.map(|before| now - before);
-        self.chance = Some(now);
-        let Some(last) = self.last else {
-            return Some(self.emit(now));
-        };
-        let next = now + self.step.unwrap_or(INTERVAL_MAX);
-        let due = now > last && next - last > INTERVAL_MAX;
+        let due = self.last.is_none_or(|last| now - last >= INTERVAL_MAX);
         (due || self.segment_needs_one).then(|| self.emit(now))
     }
 
