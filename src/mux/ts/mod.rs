@@ -34,3 +34,6 @@ mod pes;
 mod psi;
 
 pub use muxer::Muxer;
+
+#[cfg(test)]
+mod tests;

@@ -42,10 +42,10 @@ impl Muxer {
     pub fn new(tracks: Tracks) -> Self {
         Self {
             psi: Psi::new(&tracks),
+            clock: PcrClock::new(&tracks),
             tracks,
             video: PidStream::new(VIDEO_PID),
             audio: PidStream::new(AUDIO_PID),
-            clock: PcrClock::default(),
             pending: PendingAudio::default(),
         }
     }
@@ -55,11 +55,7 @@ impl Muxer {
     /// §4.3.2.3). The version of the PMT grows only if what it says has changed.
     pub fn set_tracks(&mut self, tracks: Tracks) {
         self.psi.set_tracks(&tracks);
-        for kind in [TrackKind::Video, TrackKind::Audio] {
-            if !tracks.has(kind) {
-                self.clock.forget(kind);
-            }
-        }
+        self.clock.set_tracks(&tracks);
         self.tracks = tracks;
     }
 
@@ -86,10 +82,10 @@ impl Muxer {
         let Some(first) = self.pending.first else {
             return;
         };
-        let header = Header::new(TrackKind::Audio, first, first, self.pending.data.len());
         let adaptation = self.adaptation(TrackKind::Audio, true, out);
-        let len = header.as_bytes().len();
-        let len = len.saturating_add(self.pending.data.len());
+        let len = self.pending.data.len();
+        let header = Header::new(TrackKind::Audio, first, first, len);
+        let len = len.saturating_add(header.as_bytes().len());
         let mut payload = Payload::begin(&mut self.audio, &adaptation, len, out);
         payload.put(header.as_bytes());
         payload.put(&self.pending.data);
@@ -121,8 +117,9 @@ impl Muxer {
             return;
         };
         let unit = AccessUnit::new(config, frame);
-        let header = Header::new(TrackKind::Video, frame.pts, frame.dts, unit.len());
-        let len = header.as_bytes().len().saturating_add(unit.len());
+        let len = unit.len();
+        let header = Header::new(TrackKind::Video, frame.pts, frame.dts, len);
+        let len = len.saturating_add(header.as_bytes().len());
         let mut payload = Payload::begin(&mut self.video, &adaptation, len, out);
         payload.put(header.as_bytes());
         unit.write(&mut payload);

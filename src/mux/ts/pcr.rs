@@ -8,7 +8,7 @@
     reason = "only times are added here, and they saturate"
 )]
 
-use crate::media::{Duration, Timestamp, TrackKind};
+use crate::media::{Duration, Timestamp, TrackKind, Tracks};
 
 /// How far the clock stays behind the slower track's newest frame, as ffmpeg has it: room for
 /// the audio that waits for its PES to fill, and for a player to buffer.
@@ -35,15 +35,13 @@ pub(super) struct Pcr {
 
 #[derive(Default, Debug)]
 pub(super) struct PcrClock {
-    /// Newest decoding time of each track.
+    /// Whether both tracks are there: one that is still silent is waited for, too.
+    paired: bool,
+    /// Newest decoding time of each track; of a silent one that of the other's first frame.
     video: Option<Timestamp>,
     audio: Option<Timestamp>,
     /// The value written last.
     last: Option<Timestamp>,
-    /// What the value could have been at the last chance to write one, and how far that was from
-    /// the chance before: the next one is expected after as much again.
-    chance: Option<Timestamp>,
-    step: Option<Duration>,
     /// A segment has begun and has no value yet.
     segment_needs_one: bool,
     /// The timeline was announced to jump.
@@ -61,6 +59,21 @@ enum Jump {
 }
 
 impl PcrClock {
+    pub(super) fn new(tracks: &Tracks) -> Self {
+        let mut clock = Self::default();
+        clock.set_tracks(tracks);
+        clock
+    }
+
+    pub(super) fn set_tracks(&mut self, tracks: &Tracks) {
+        for kind in [TrackKind::Video, TrackKind::Audio] {
+            if !tracks.has(kind) {
+                *self.newest(kind) = None;
+            }
+        }
+        self.paired = tracks.video.is_some() && tracks.audio.is_some();
+    }
+
     pub(super) fn start_segment(&mut self) {
         self.segment_needs_one = true;
     }
@@ -68,6 +81,7 @@ impl PcrClock {
     /// The next frames may be anywhere in time.
     pub(super) fn discontinuity(&mut self) {
         *self = Self {
+            paired: self.paired,
             last: self.last,
             segment_needs_one: self.segment_needs_one,
             jump: match self.jump {
@@ -78,14 +92,13 @@ impl PcrClock {
         };
     }
 
-    /// There will be no more frames of this track.
-    pub(super) fn forget(&mut self, kind: TrackKind) {
-        *self.newest(kind) = None;
-    }
-
     /// A frame is about to be written.
     pub(super) fn observe(&mut self, kind: TrackKind, dts: Timestamp) {
         *self.newest(kind) = Some(dts);
+        if self.paired {
+            self.video.get_or_insert(dts);
+            self.audio.get_or_insert(dts);
+        }
         if let (Jump::Announced, Some(now), Some(last)) = (self.jump, self.now(), self.last) {
             let continues = now > last && now - last <= CONTINUES_MAX;
             self.jump = if continues { Jump::No } else { Jump::Seen };
@@ -111,17 +124,11 @@ impl PcrClock {
         self.segment_needs_one.then(|| self.emit(now))
     }
 
-    /// The value to be carried by a packet that is written anyway; none if the next such packet is
-    /// expected soon enough.
+    /// The value to be carried by a packet that is written anyway, if one is due. It may be due
+    /// since a while: then it is the one that was, and the clock trails until the next.
     pub(super) fn ride(&mut self) -> Option<Pcr> {
         let now = self.now()?;
-        self.step = self.chance.map(|before| now - before);
-        self.chance = Some(now);
-        let Some(last) = self.last else {
-            return Some(self.emit(now));
-        };
-        let next = now + self.step.unwrap_or(INTERVAL_MAX);
-        let due = now > last && next - last > INTERVAL_MAX;
+        let due = self.last.is_none_or(|last| now - last >= INTERVAL_MAX);
         (due || self.segment_needs_one).then(|| self.emit(now))
     }
 
