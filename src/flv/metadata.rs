@@ -233,3 +233,141 @@ const LONG_STRING: u8 = 0x0c;
 const UNSUPPORTED: u8 = 0x0d;
 const XML: u8 = 0x0f;
 const TYPED_OBJECT: u8 = 0x10;
+
+#[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(text: &str) -> Vec<u8> {
+        [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
+    }
+
+    fn string(value: &str) -> Vec<u8> {
+        [&[STRING][..], &text(value)].concat()
+    }
+
+    fn number(value: f64) -> Vec<u8> {
+        [&[NUMBER][..], &value.to_be_bytes()].concat()
+    }
+
+    fn object(start: &[u8], properties: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let mut out = start.to_vec();
+        for (key, value) in properties {
+            out.extend(text(key));
+            out.extend(value);
+        }
+        out.extend([0, 0, OBJECT_END]);
+        out
+    }
+
+    fn parse(pieces: &[Vec<u8>]) -> Option<Metadata> {
+        Metadata::parse(&Bytes::from(pieces.concat()).into())
+    }
+
+    #[test]
+    fn names_and_containers() {
+        let properties = || {
+            vec![
+                ("width", number(1280.0)),
+                ("stereo", vec![BOOLEAN, 1]),
+                ("encoder", string("Lavf63.1.102")),
+            ]
+        };
+        let expected = Metadata {
+            width: Some(1280),
+            encoder: Some("Lavf63.1.102".to_owned()),
+            ..Metadata::default()
+        };
+        let array = object(&[ECMA_ARRAY, 0, 0, 0, 99], &properties());
+        let plain = object(&[OBJECT], &properties());
+        let check = |pieces: &[Vec<u8>], expected: Option<&Metadata>| {
+            assert_eq!(parse(pieces).as_ref(), expected);
+        };
+        let (set, name) = (string("@setDataFrame"), string("onMetaData"));
+        check(&[set.clone(), name.clone(), array.clone()], Some(&expected));
+        check(&[name.clone(), plain], Some(&expected));
+        check(std::slice::from_ref(&name), Some(&Metadata::default()));
+        check(&[name, array[..array.len() - 2].to_vec()], Some(&expected));
+        check(&[string("@clearDataFrame"), string("onMetaData")], None);
+        check(&[string("onCuePoint"), array], None);
+        check(&[set], None);
+        check(&[], None);
+    }
+
+    #[test]
+    fn values_that_are_no_use_never_leave() {
+        let check = |key: &str, value: Vec<u8>, expected: Metadata| {
+            let seen = parse(&[string("onMetaData"), object(&[OBJECT], &[(key, value)])]);
+            assert_eq!(seen, Some(expected), "{key}");
+        };
+        let none = Metadata::default;
+        for useless in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -25.0] {
+            check("framerate", number(useless), none());
+            check("width", number(useless), none());
+        }
+        check("width", number(1e300), none());
+        check("framerate", string("NaN"), none());
+        check("framerate", string("1e999"), none());
+        check("encoder", number(1.0), none());
+        check("encoder", string(""), none());
+        check(
+            "framerate",
+            string(" 29.97 "),
+            Metadata {
+                frame_rate: Some(29.97),
+                ..none()
+            },
+        );
+        check(
+            "encoder",
+            string(&("a\r\nb\0".to_owned() + &"ü".repeat(1000))),
+            Metadata {
+                encoder: Some("ab".to_owned() + &"ü".repeat(TEXT_CHARS_MAX - 2)),
+                ..none()
+            },
+        );
+        check(
+            "custom",
+            object(&[TYPED_OBJECT, 0, 1, b'x'], &[("a", vec![NULL])]),
+            none(),
+        );
+    }
+
+    #[test]
+    fn depth_and_size_are_bounded() {
+        let nest = |depth| {
+            let deep = [STRICT_ARRAY, 0, 0, 0, 1].repeat(depth);
+            let value = [deep, vec![NULL]].concat();
+            let properties = [("a", value), ("width", number(16.0))];
+            parse(&[string("onMetaData"), object(&[OBJECT], &properties)])
+                .unwrap()
+                .width
+        };
+        assert_eq!(nest(DEPTH_MAX as usize), Some(16));
+        assert_eq!(nest(DEPTH_MAX as usize + 1), None);
+        assert_eq!(nest(10_000), None);
+        let long = [vec![LONG_STRING, 0, 1, 0, 0], vec![b'a'; 0x1_0000]].concat();
+        let properties = [
+            ("height", number(16.0)),
+            ("a", long),
+            ("width", number(16.0)),
+        ];
+        let seen = parse(&[string("onMetaData"), object(&[OBJECT], &properties)]).unwrap();
+        assert_eq!((seen.height, seen.width), (Some(16), None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(prop_oneof![0..17_u8, any::<u8>()], 0..200)) {
+            let _ = parse(&[string("onMetaData"), vec![OBJECT], bytes.clone()]);
+            let _ = parse(&[bytes]);
+        }
+    }
+}

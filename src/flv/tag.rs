@@ -417,3 +417,347 @@ impl fmt::Display for Coding {
         f.write_str(name)
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+mod tests {
+    use super::*;
+    use crate::media::codec::tests::hex;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn rope(text: &str) -> Rope {
+        Bytes::from(hex(&text.replace(' ', ""))).into()
+    }
+
+    const HVC1: Coding = Coding::FourCc(super::HVC1);
+    const AVC1: Coding = Coding::FourCc(super::AVC1);
+    const MP4A: Coding = Coding::FourCc(super::MP4A);
+
+    fn track(coding: Coding, composition_ms: i32, at: usize, end: usize) -> Option<Track> {
+        Some(Track {
+            coding,
+            composition_ms,
+            at,
+            end,
+        })
+    }
+
+    #[test]
+    fn video_headers() {
+        let check = |name: &str, tag: &str, key, packet, track| {
+            let expected = Header {
+                key,
+                nano: 0,
+                packet,
+                track,
+                secondary: false,
+            };
+            assert_eq!(video(&rope(tag)), Ok(expected), "{name}");
+        };
+        use Packet::{Frames, Information, SequenceEnd, SequenceStart, Unknown};
+        let avc = Coding::LegacyVideo(VIDEO_AVC);
+        let hevc = Coding::LegacyVideo(VIDEO_HEVC);
+        // ffmpeg 9.0.2 unless said otherwise
+        check(
+            "AVC record",
+            "17 00 000000 0142c00c",
+            true,
+            SequenceStart,
+            track(avc, 0, 5, 9),
+        );
+        check(
+            "AVC frame",
+            "27 01 0000c8 00",
+            false,
+            Frames,
+            track(avc, 200, 5, 6),
+        );
+        check(
+            "before decoding (Wirecast)",
+            "27 01 ffffb0 00",
+            false,
+            Frames,
+            track(avc, -80, 5, 6),
+        );
+        check(
+            "lowest",
+            "27 01 800000",
+            false,
+            Frames,
+            track(avc, -8_388_608, 5, 5),
+        );
+        check(
+            "end",
+            "17 02 000000",
+            true,
+            SequenceEnd,
+            track(avc, 0, 2, 5),
+        );
+        check("short end", "17 02", true, SequenceEnd, track(avc, 0, 2, 2));
+        check(
+            "AVC packet 3",
+            "17 03 000000",
+            true,
+            Unknown(3),
+            track(avc, 0, 2, 5),
+        );
+        check(
+            "HEVC by number (SRS)",
+            "1c 01 000000 00",
+            true,
+            Frames,
+            track(hevc, 0, 5, 6),
+        );
+        check(
+            "generated key frame",
+            "47 01 000000 00",
+            true,
+            Frames,
+            track(avc, 0, 5, 6),
+        );
+        check(
+            "frame type 0 (OBS)",
+            "07 01 000000 00",
+            false,
+            Frames,
+            track(avc, 0, 5, 6),
+        );
+        check(
+            "VP6",
+            "14 00",
+            true,
+            Frames,
+            track(Coding::LegacyVideo(4), 0, 1, 2),
+        );
+        check("seek command", "57 00", false, Information, None);
+        check("empty command", "57", false, Information, None);
+        check(
+            "HEVC record",
+            "90 68766331 0101",
+            true,
+            SequenceStart,
+            track(HVC1, 0, 5, 7),
+        );
+        check(
+            "HEVC frame",
+            "91 68766331 000043 00",
+            true,
+            Frames,
+            track(HVC1, 67, 8, 9),
+        );
+        check(
+            "HEVC frame without time",
+            "a3 68766331 00",
+            false,
+            Frames,
+            track(HVC1, 0, 5, 6),
+        );
+        check(
+            "AV1 has no time",
+            "91 61763031 0a",
+            true,
+            Frames,
+            track(Coding::FourCc(*b"av01"), 0, 5, 6),
+        );
+        check(
+            "colours",
+            "d4 68766331 02",
+            false,
+            Information,
+            track(HVC1, 0, 5, 6),
+        );
+        check("extended command", "d1 00", false, Information, None);
+        check(
+            "end of HEVC",
+            "92 68766331",
+            true,
+            SequenceEnd,
+            track(HVC1, 0, 5, 5),
+        );
+        check(
+            "AV1 in TS",
+            "95 61763031 80",
+            true,
+            Information,
+            track(Coding::FourCc(*b"av01"), 0, 5, 6),
+        );
+        check(
+            "packet 9",
+            "99 68766331 80",
+            true,
+            Unknown(9),
+            track(HVC1, 0, 5, 6),
+        );
+        check(
+            "one track",
+            "96 00 61766331 00 0142",
+            true,
+            SequenceStart,
+            track(AVC1, 0, 7, 9),
+        );
+    }
+
+    #[test]
+    fn audio_headers() {
+        let check = |name: &str, tag: &str, packet, track| {
+            let header = audio(&rope(tag)).map(|header| (header.packet, header.track));
+            assert_eq!(header, Ok((packet, track)), "{name}");
+        };
+        use Packet::{Frames, Information, SequenceEnd, SequenceStart, Unknown};
+        let aac = Coding::LegacyAudio(AUDIO_AAC);
+        check(
+            "AAC config",
+            "af 00 1208",
+            SequenceStart,
+            track(aac, 0, 2, 4),
+        );
+        check("AAC frame", "af 01 dc00", Frames, track(aac, 0, 2, 4));
+        check("AAC packet 2", "af 02", Unknown(2), track(aac, 0, 2, 2));
+        check(
+            "MP3",
+            "2e fffb",
+            Frames,
+            track(Coding::LegacyAudio(AUDIO_MP3), 0, 1, 3),
+        );
+        check(
+            "AAC config by name",
+            "90 6d703461 1208",
+            SequenceStart,
+            track(MP4A, 0, 5, 7),
+        );
+        check(
+            "AAC frame by name",
+            "91 6d703461 dc00",
+            Frames,
+            track(MP4A, 0, 5, 7),
+        );
+        check(
+            "layout",
+            "94 6d703461 01010000",
+            Information,
+            track(MP4A, 0, 5, 9),
+        );
+        check("end", "92 6d703461", SequenceEnd, track(MP4A, 0, 5, 5));
+        check(
+            "one track",
+            "95 01 6d703461 00 dc",
+            Frames,
+            track(MP4A, 0, 7, 8),
+        );
+    }
+
+    #[test]
+    fn several_tracks_in_a_message() {
+        let check = |name: &str, tag: &str, expected: Result<_, &'static str>| {
+            let seen = video(&rope(tag)).map(|header| (header.track, header.secondary));
+            let expected = expected.map_err(|reason| Dropped::BrokenTag { reason });
+            assert_eq!(seen, expected, "{name}");
+        };
+        check(
+            "second only",
+            "96 01 61766331 01 000000 41",
+            Ok((None, true)),
+        );
+        check(
+            "two of one codec",
+            "96 11 61766331 00 000005 00001441aa 07 000004 00000042",
+            Ok((track(AVC1, 20, 13, 15), true)),
+        );
+        check(
+            "two codecs, ours last",
+            "96 20 61763031 01 000001 aa 68766331 00 000002 0101",
+            Ok((track(HVC1, 0, 19, 21), true)),
+        );
+        check(
+            "the same id again",
+            "96 13 61766331 00 000001 aa 00 000001 bb",
+            Ok((track(AVC1, 0, 10, 11), true)),
+        );
+        check("none", "96 11 61766331", Ok((None, false)));
+        let beyond = Err("a size reaches beyond its end");
+        check("overrun", "96 13 61766331 00 000002 aa", beyond);
+        check(
+            "overrun of another",
+            "96 13 61766331 00 000001 aa 01 ffffff",
+            beyond,
+        );
+        check(
+            "payload too short for its time",
+            "96 11 61766331 00 000002 0000",
+            Err(ENDS_EARLY),
+        );
+        check(
+            "nested",
+            "96 16 61766331 00",
+            Err("multitrack within multitrack"),
+        );
+        check(
+            "form 3",
+            "96 31 61766331 00",
+            Err("unknown form of multitrack"),
+        );
+        check("cut off", "96 11 6176", Err(ENDS_EARLY));
+        let many = "96 13 61766331".to_owned() + &"01000000".repeat(TRACKS_MAX + 1);
+        check("too many", &many, Err("more than 256 tracks in a message"));
+    }
+
+    #[test]
+    fn prefixes() {
+        let check = |name: &str, tag: &str, expected: Result<(u32, usize), &'static str>| {
+            let seen = video(&rope(tag))
+                .map(|header| (header.nano, header.track.map_or(0, |track| track.at)));
+            let expected = expected.map_err(|reason| Dropped::BrokenTag { reason });
+            assert_eq!(seen, expected, "{name}");
+        };
+        check("offset", "97 02 0f423f 03 68766331 aa", Ok((999_999, 10)));
+        check(
+            "offset too large",
+            "97 02 0f4240 03 68766331 aa",
+            Ok((0, 10)),
+        );
+        check("unknown type", "97 01 abcd 53 68766331 aa", Ok((0, 9)));
+        check("chained", "97 00 ab 57 02 000007 03 68766331", Ok((7, 13)));
+        let long = format!("97 ff 0100 {} 03 68766331", "00".repeat(257));
+        check("16-bit size", &long, Ok((0, 266)));
+        check("offset of 2 bytes", "97 01 0001 03 68766331", Ok((0, 9)));
+        check(
+            "size beyond",
+            "97 10 00",
+            Err("a size reaches beyond its end"),
+        );
+        check("nothing behind", "97 00 00", Err(ENDS_EARLY));
+        let many = "97".to_owned() + &"000057".repeat(MODEX_MAX) + "00005368766331";
+        check("too many", &many, Err("more than 16 ModEx prefixes"));
+    }
+
+    #[test]
+    fn codings_have_names() {
+        let check = |coding: Coding, name: &str| assert_eq!(coding.to_string(), name);
+        check(Coding::LegacyVideo(13), "AV1");
+        check(Coding::LegacyVideo(9), "number 9");
+        check(Coding::LegacyAudio(11), "Speex");
+        check(Coding::FourCc(*b"abcd"), "FourCC abcd");
+        check(Coding::FourCc(*b"a\n\x00\xff"), "FourCC a\\n\\x00\\xff");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_payloads_lie_within(
+            first in prop_oneof![0x80..0xff_u8, any::<u8>()],
+            rest in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let body = Rope::from(Bytes::from([&[first], &rest[..]].concat()));
+            for header in [video(&body), audio(&body)] {
+                if let Ok(Header { track: Some(track), .. }) = header {
+                    prop_assert!(track.at <= track.end && track.end <= body.len());
+                }
+            }
+        }
+    }
+}

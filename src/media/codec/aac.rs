@@ -247,6 +247,12 @@ impl Adts {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
 mod tests {
     use super::*;
     use crate::media::codec::tests::hex;
@@ -380,14 +386,23 @@ mod tests {
             (2, 4, 2),
             "mp4a.40.2",
         );
-        // PCE: tag 0, LC, index 4, one front pair; no comment
+        // tag 0, LC, index 4; one front pair; and single, pair, back pair, LFE
         check(
             "PCE, stereo",
-            "120001081000000200 00".replace(' ', "").as_str(),
+            "1200050400002000",
             44_100,
             1024,
             2,
             (2, 4, 2),
+            "mp4a.40.2",
+        );
+        check(
+            "PCE, 5.1",
+            "12000508050001080000",
+            44_100,
+            1024,
+            6,
+            (2, 4, 6),
             "mp4a.40.2",
         );
     }
@@ -405,9 +420,13 @@ mod tests {
             "11e056e500",
             "AAC with channel configuration 12 (7.1) is not supported",
         );
-        check("f8e85000", "AAC-ELD is not supported");
-        check("b990", "AAC-LD is not supported");
-        check("1700007210", "AAC at 228 Hz is not supported");
+        check("f8e840", "AAC-ELD is not supported");
+        check("ba10", "AAC-LD is not supported");
+        check("1780181c90", "AAC at 12345 Hz is not supported");
+        check(
+            "120005040400210000",
+            "AAC with a channel layout of its own (program config element) is not supported",
+        );
         check("1690", "reserved sampling rate");
         check("12", "it ends early");
         check("", "it ends early");

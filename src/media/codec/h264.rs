@@ -300,6 +300,12 @@ pub(super) const fn small(value: u32) -> u8 {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -378,6 +378,12 @@ pub fn slice_pps(unit: &[u8]) -> Result<u8, Error> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
 mod tests {
     use super::*;
     use crate::media::codec::tests::{hex, ue};
@@ -515,7 +521,7 @@ mod tests {
             + &("1".to_owned() + "0" + &ue(0) + "1" + "1" + "1")
             + &("1".to_owned() + "0" + &ue(0) + "1" + "01" + "00");
         let mut padded = bits.clone();
-        while padded.len() % 8 != 0 {
+        while !padded.len().is_multiple_of(8) {
             padded.push('0');
         }
         let bytes: Vec<u8> = padded

@@ -154,6 +154,12 @@ fn cropped(
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
 pub(crate) mod tests {
     use super::*;
 
