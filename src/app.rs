@@ -69,9 +69,19 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
         connections_max: config.http.connections_max,
         ..http::Limits::default()
     };
-    let delivery = tokio::spawn(http::serve(http, http::router(control.clone()), limits, stop.clone()));
+    let delivery = tokio::spawn(http::serve(
+        http,
+        http::router(control.clone()),
+        limits,
+        stop.clone(),
+    ));
     let sessions = TaskTracker::new();
-    let accepting = tokio::spawn(accept(rtmp, control.clone(), publish_settings(&config), sessions.clone()));
+    let accepting = tokio::spawn(accept(
+        rtmp,
+        control.clone(),
+        publish_settings(&config),
+        sessions.clone(),
+    ));
     greet(&config, fresh.as_ref(), rtmp_at, http_at, demo);
     if demo {
         tokio::spawn(publish_demo(control.clone(), rtmp_at.port(), stop.clone()));
@@ -83,8 +93,14 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     accepting.abort();
     control.stop();
     sessions.close();
-    if tokio::time::timeout(SESSIONS_END_MAX, sessions.wait()).await.is_err() {
-        tracing::error!(sessions = sessions.len(), "sessions did not end in time; what they held is lost");
+    if tokio::time::timeout(SESSIONS_END_MAX, sessions.wait())
+        .await
+        .is_err()
+    {
+        tracing::error!(
+            sessions = sessions.len(),
+            "sessions did not end in time; what they held is lost"
+        );
     }
     control.end_recordings().await;
     stop.cancel();
@@ -99,7 +115,11 @@ fn listen<T>(
     address: SocketAddr,
     bind: impl FnOnce(SocketAddr) -> io::Result<T>,
 ) -> Result<T, StartError> {
-    bind(address).map_err(|source| StartError::Listen { what, address, source })
+    bind(address).map_err(|source| StartError::Listen {
+        what,
+        address,
+        source,
+    })
 }
 
 fn make_control(config: &Config) -> Result<(Control, Option<FreshKey>), StartError> {
@@ -167,7 +187,12 @@ impl config::Hls {
     }
 }
 
-async fn accept(listener: Listener, control: Control, settings: publish::Settings, sessions: TaskTracker) {
+async fn accept(
+    listener: Listener,
+    control: Control,
+    settings: publish::Settings,
+    sessions: TaskTracker,
+) {
     loop {
         let accepted = listener.accept().await;
         sessions.spawn(publish::serve(control.clone(), settings, accepted));
@@ -175,9 +200,19 @@ async fn accept(listener: Listener, control: Control, settings: publish::Setting
 }
 
 /// What a person at the terminal needs to begin.
-fn greet(config: &Config, fresh: Option<&FreshKey>, rtmp: SocketAddr, http: SocketAddr, demo: bool) {
+fn greet(
+    config: &Config,
+    fresh: Option<&FreshKey>,
+    rtmp: SocketAddr,
+    http: SocketAddr,
+    demo: bool,
+) {
     let host = "localhost";
-    let port = if rtmp.port() == 1935 { String::new() } else { format!(":{}", rtmp.port()) };
+    let port = if rtmp.port() == 1935 {
+        String::new()
+    } else {
+        format!(":{}", rtmp.port())
+    };
     let play = format!("http://{host}:{}", http.port());
     let data = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
     println!("millstream {}", env!("CARGO_PKG_VERSION"));
@@ -187,10 +222,17 @@ fn greet(config: &Config, fresh: Option<&FreshKey>, rtmp: SocketAddr, http: Sock
     match (fresh, config.auth.publish) {
         (Some(key), _) => {
             println!("    Stream Key  stream?key={}", key.reveal());
-            println!("    (this key is shown only now; its digest is in {})", data.join("keys.json").display());
+            println!(
+                "    (this key is shown only now; its digest is in {})",
+                data.join("keys.json").display()
+            );
         }
-        (None, config::Publish::Open) => println!("    Stream Key  any name: auth.publish is \"open\""),
-        (None, config::Publish::Key) => println!("    Stream Key  stream?key=…  (shown at the first start)"),
+        (None, config::Publish::Open) => {
+            println!("    Stream Key  any name: auth.publish is \"open\"")
+        }
+        (None, config::Publish::Key) => {
+            println!("    Stream Key  stream?key=…  (shown at the first start)")
+        }
     }
     println!("  Play          {play}/hls/live/stream/index.m3u8");
     if demo {

@@ -197,7 +197,13 @@ impl Pipeline {
                 independent: sample.key && !sample.recovery,
                 jump: placed.jump,
                 end_before,
-                frame: frame(TrackKind::Video, placed, sample.key || sample.recovery, sample.data, sample.units),
+                frame: frame(
+                    TrackKind::Video,
+                    placed,
+                    sample.key || sample.recovery,
+                    sample.data,
+                    sample.units,
+                ),
             });
         }
         let (rate, per_frame) = self
@@ -228,7 +234,10 @@ impl Pipeline {
                 dts: placed.dts + later,
                 jump: placed.jump && nth == 0,
             };
-            arrival(placed, sample.data.slice(unit.offset as usize, unit.len as usize))
+            arrival(
+                placed,
+                sample.data.slice(unit.offset as usize, unit.len as usize),
+            )
         });
         Vec1::Many(split.collect())
     }

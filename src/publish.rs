@@ -4,16 +4,16 @@
 //! in its playlists. Decides nothing about protocol, media or rights: it asks those who do.
 
 use crate::clock;
+use crate::control::Control;
 use crate::control::journal::Line;
 use crate::control::live::{Claim, Ending};
 use crate::control::recording::Recording;
-use crate::control::Control;
 use crate::flv::{self, TagKind};
 use crate::id::ChannelId;
 use crate::media::{Rope, Segment};
 use crate::net::{self, Accepted, Connection, Timeouts};
 use crate::pipeline::{Effect, Pipeline};
-use crate::rtmp::{self, Event, Message, MessageKind, PublishRequest, Refusal, StopCause, StreamId};
+use crate::rtmp::{self, Event, Message, MessageKind, PublishRequest, Refusal, StreamId};
 use crate::segment::Policy;
 use crate::store::disk::Writer;
 use std::fmt;
@@ -52,7 +52,11 @@ enum End {
 
 /// Serves one connection until it ends. Whatever it does, nobody else notices.
 pub async fn serve(control: Control, settings: Settings, accepted: Accepted) {
-    let Accepted { stream, peer, permit } = accepted;
+    let Accepted {
+        stream,
+        peer,
+        permit,
+    } = accepted;
     let config = rtmp::Config {
         message_size_max: settings.message_max,
         ..rtmp::Config::default()
@@ -78,7 +82,12 @@ pub async fn serve(control: Control, settings: Settings, accepted: Accepted) {
 }
 
 /// One publish, from the request to its end; false if the connection is done with.
-async fn publish(control: &Control, settings: Settings, connection: &mut Connection, request: PublishRequest) -> bool {
+async fn publish(
+    control: &Control,
+    settings: Settings,
+    connection: &mut Connection,
+    request: PublishRequest,
+) -> bool {
     let remote = connection.peer();
     let stream = request.stream;
     let key = request.query.get("key");
@@ -91,7 +100,10 @@ async fn publish(control: &Control, settings: Settings, connection: &mut Connect
             Err(refused) => (Refusal::BadName, refused.to_string()),
             Ok(claim) => {
                 connection.accept(stream);
-                return Publishing::begin(claim, settings, &request, remote).await.run(connection, stream).await;
+                return Publishing::begin(claim, settings, &request, remote)
+                    .await
+                    .run(connection, stream)
+                    .await;
             }
         },
     };
@@ -110,7 +122,12 @@ struct Publishing {
 }
 
 impl Publishing {
-    async fn begin(claim: Claim, settings: Settings, request: &PublishRequest, remote: SocketAddr) -> Self {
+    async fn begin(
+        claim: Claim,
+        settings: Settings,
+        request: &PublishRequest,
+        remote: SocketAddr,
+    ) -> Self {
         let recording = claim.recording().clone();
         let key = recording.key();
         let begin = claim.begin();
@@ -164,14 +181,15 @@ impl Publishing {
                         return End::Media(error);
                     }
                 }
-                Ok(Some(Event::Unpublish { stream: of, cause })) if of == stream => {
-                    // Encoders say FCUnpublish and then deleteStream, and may send media between.
-                    if cause != StopCause::FcUnpublish {
-                        return End::Stopped;
-                    }
+                Ok(Some(Event::Unpublish { stream: of, .. })) if of == stream => {
+                    return End::Stopped;
                 }
                 Ok(Some(Event::Publish(second))) => {
-                    connection.reject(second.stream, Refusal::Rejected, "one publish at a time on a connection");
+                    connection.reject(
+                        second.stream,
+                        Refusal::Rejected,
+                        "one publish at a time on a connection",
+                    );
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return End::HungUp,
@@ -186,9 +204,12 @@ impl Publishing {
             MessageKind::Video => TagKind::Video,
             MessageKind::Data => TagKind::Data,
         };
-        let pushed = self
-            .pipeline
-            .push(kind, message.timestamp, Rope::from(message.payload), clock::now());
+        let pushed = self.pipeline.push(
+            kind,
+            message.timestamp,
+            Rope::from(message.payload),
+            clock::now(),
+        );
         self.output.carry_out(&mut self.pipeline).await;
         pushed
     }
@@ -253,7 +274,10 @@ impl Output {
                     self.recording.set_tracks(&tracks);
                 }
                 Effect::Open { number } => {
-                    let object = self.recording.key().segment(number, crate::key::Container::Ts);
+                    let object = self
+                        .recording
+                        .key()
+                        .segment(number, crate::key::Container::Ts);
                     self.writer.open(object).await;
                 }
                 Effect::Write(bytes) => self.writer.append(bytes).await,
@@ -282,7 +306,13 @@ impl Output {
                     recording = %recording.key(), number, error = %chain(&error),
                     "segment is lost; the playlist shows a gap"
                 );
-                recording.list(Segment { gap: true, ..segment }, target_duration_s);
+                recording.list(
+                    Segment {
+                        gap: true,
+                        ..segment
+                    },
+                    target_duration_s,
+                );
             }
         };
         self.writer.finish(index, lines, news).await;
@@ -298,7 +328,9 @@ impl Output {
                     tracing::error!(recording = %recording.key(), error = %chain(&error), "the end of the session is not in the index");
                 }
             };
-            self.writer.line(index, std::mem::take(&mut self.notes), news).await;
+            self.writer
+                .line(index, std::mem::take(&mut self.notes), news)
+                .await;
         }
         self.writer.flush().await;
     }

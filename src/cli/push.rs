@@ -11,7 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rml_rtmp::chunk_io::{ChunkDeserializationError, ChunkSerializationError};
 use rml_rtmp::handshake::{Handshake, HandshakeError, HandshakeProcessResult, PeerType};
 use rml_rtmp::sessions::{
-    ClientSession, ClientSessionConfig, ClientSessionError, ClientSessionEvent, ClientSessionResult, PublishRequestType,
+    ClientSession, ClientSessionConfig, ClientSessionError, ClientSessionEvent,
+    ClientSessionResult, PublishRequestType,
 };
 use rml_rtmp::time::RtmpTimestamp;
 use std::io;
@@ -99,9 +100,12 @@ pub struct Pusher {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let named = arguments.input.display();
-    let bytes = std::fs::read(&arguments.input).map_err(|e| because(format!("cannot read {named}"), &e))?;
+    let bytes =
+        std::fs::read(&arguments.input).map_err(|e| because(format!("cannot read {named}"), &e))?;
     let clip = Arc::new(Clip::parse(bytes.into()).map_err(|e| because(&named, &e))?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let bar = ProgressBar::new(u64::from(clip.length_ms) * u64::from(arguments.connections));
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent} % pushed, {eta} left") {
         bar.set_style(style);
@@ -109,7 +113,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     runtime.block_on(async {
         let pushes = (0..arguments.connections).map(|n| {
             let (clip, bar) = (clip.clone(), bar.clone());
-            let (url, speed, repeat) = (url_of(&arguments.url, n), arguments.speed, arguments.repeat);
+            let (url, speed, repeat) =
+                (url_of(&arguments.url, n), arguments.speed, arguments.repeat);
             tokio::spawn(async move { push(&clip, &url, speed, repeat, &bar).await })
         });
         let mut failed = None;
@@ -120,7 +125,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
         }
         bar.finish_and_clear();
-        failed.map_or(Ok(()), |error| Err(because(format!("{named} was not pushed whole"), &error)))
+        failed.map_or(Ok(()), |error| {
+            Err(because(format!("{named} was not pushed whole"), &error))
+        })
     })
 }
 
@@ -135,9 +142,17 @@ fn url_of(url: &str, n: u32) -> String {
     }
 }
 
-async fn push(clip: &Clip, url: &str, speed: Speed, repeat: bool, bar: &ProgressBar) -> Result<(), PushError> {
+async fn push(
+    clip: &Clip,
+    url: &str,
+    speed: Speed,
+    repeat: bool,
+    bar: &ProgressBar,
+) -> Result<(), PushError> {
     let mut pusher = Pusher::connect(url).await?;
-    pusher.clip(clip, speed, repeat, |ms| bar.inc(ms.into())).await?;
+    pusher
+        .clip(clip, speed, repeat, |ms| bar.inc(ms.into()))
+        .await?;
     pusher.stop().await
 }
 
@@ -153,7 +168,10 @@ impl Clip {
             }
         }
         let first = tags.first().map_or(0, |tag| tag.timestamp_ms);
-        let mut times: Vec<u32> = tags.iter().map(|tag| tag.timestamp_ms.wrapping_sub(first)).collect();
+        let mut times: Vec<u32> = tags
+            .iter()
+            .map(|tag| tag.timestamp_ms.wrapping_sub(first))
+            .collect();
         times.sort_unstable();
         times.dedup();
         let last = times.last().copied().unwrap_or(0);
@@ -193,10 +211,16 @@ impl Pusher {
         pusher.answer(first).await?;
         let connect = pusher.session.request_connection(app).map_err(protocol)?;
         pusher.answer(vec![connect]).await?;
-        pusher.wait_for(ClientSessionEvent::ConnectionRequestAccepted).await?;
-        let publish = pusher.session.request_publishing(stream, PublishRequestType::Live);
+        pusher
+            .wait_for(ClientSessionEvent::ConnectionRequestAccepted)
+            .await?;
+        let publish = pusher
+            .session
+            .request_publishing(stream, PublishRequestType::Live);
         pusher.answer(vec![publish.map_err(protocol)?]).await?;
-        pusher.wait_for(ClientSessionEvent::PublishRequestAccepted).await?;
+        pusher
+            .wait_for(ClientSessionEvent::PublishRequestAccepted)
+            .await?;
         Ok(pusher)
     }
 
@@ -247,13 +271,20 @@ impl Pusher {
         self.answer(stop).await?;
         self.writer.shutdown().await.map_err(|e| self.socket(e))?;
         let mut sink = [0; 4096];
-        let drain = async { while matches!(self.reader.read(&mut sink).await, Ok(read) if read > 0) {} };
+        let drain =
+            async { while matches!(self.reader.read(&mut sink).await, Ok(read) if read > 0) {} };
         // A server that does not hang up is left.
         let _ = tokio::time::timeout(ANSWER_MAX, drain).await;
         Ok(())
     }
 
-    fn encode(&mut self, tag: &flv::Tag, at_ms: u64, round: u64, batch: &mut Vec<u8>) -> Result<(), PushError> {
+    fn encode(
+        &mut self,
+        tag: &flv::Tag,
+        at_ms: u64,
+        round: u64,
+        batch: &mut Vec<u8>,
+    ) -> Result<(), PushError> {
         let body = tag.body.to_bytes();
         // Configuration once: it does not change from round to round.
         if round > 0 && is_configuration(tag.kind, &body) {
@@ -318,7 +349,9 @@ impl Pusher {
         loop {
             let bytes = self.receive().await?;
             match handshake.process_bytes(&bytes).map_err(protocol)? {
-                HandshakeProcessResult::InProgress { response_bytes } => self.send(&response_bytes).await?,
+                HandshakeProcessResult::InProgress { response_bytes } => {
+                    self.send(&response_bytes).await?
+                }
                 HandshakeProcessResult::Completed {
                     response_bytes,
                     remaining_bytes,
@@ -333,7 +366,11 @@ impl Pusher {
 
     async fn wait_for(&mut self, wanted: ClientSessionEvent) -> Result<(), PushError> {
         loop {
-            let input = if self.input.is_empty() { self.receive().await? } else { self.input.split() };
+            let input = if self.input.is_empty() {
+                self.receive().await?
+            } else {
+                self.input.split()
+            };
             let results = self.session.handle_input(&input).map_err(protocol)?;
             for event in self.answer(results).await? {
                 match event {
@@ -341,7 +378,9 @@ impl Pusher {
                     ClientSessionEvent::ConnectionRequestRejected { description } => {
                         return Err(PushError::Refused(description));
                     }
-                    ClientSessionEvent::UnhandleableOnStatusCode { code } => return Err(PushError::Refused(code)),
+                    ClientSessionEvent::UnhandleableOnStatusCode { code } => {
+                        return Err(PushError::Refused(code));
+                    }
                     _ => {}
                 }
             }
@@ -349,7 +388,10 @@ impl Pusher {
     }
 
     /// Sends the answers among `results`; returns the events.
-    async fn answer(&mut self, results: Vec<ClientSessionResult>) -> Result<Vec<ClientSessionEvent>, PushError> {
+    async fn answer(
+        &mut self,
+        results: Vec<ClientSessionResult>,
+    ) -> Result<Vec<ClientSessionEvent>, PushError> {
         let mut events = Vec::new();
         for result in results {
             match result {
@@ -362,7 +404,10 @@ impl Pusher {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), PushError> {
-        self.writer.write_all(bytes).await.map_err(|e| self.socket(e))
+        self.writer
+            .write_all(bytes)
+            .await
+            .map_err(|e| self.socket(e))
     }
 
     async fn receive(&mut self) -> Result<BytesMut, PushError> {
@@ -386,7 +431,9 @@ impl Pusher {
 /// Whether a tag is a sequence header.
 fn is_configuration(kind: TagKind, body: &[u8]) -> bool {
     match (kind, body) {
-        (TagKind::Video, [first, packet, ..]) if first & 0x80 == 0 => matches!(first & 0x0f, 7 | 12) && *packet == 0,
+        (TagKind::Video, [first, packet, ..]) if first & 0x80 == 0 => {
+            matches!(first & 0x0f, 7 | 12) && *packet == 0
+        }
         (TagKind::Video, [first, ..]) => first & 0x0f == 0,
         (TagKind::Audio, [first, packet, ..]) => first >> 4 == 10 && *packet == 0,
         _ => false,
@@ -404,14 +451,22 @@ impl Address {
         let wrong = || PushError::Url(without_query(url).to_owned());
         let rest = url.strip_prefix("rtmp://").ok_or_else(wrong)?;
         let (host, path) = rest.split_once('/').ok_or_else(wrong)?;
-        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let (path, query) = path
+            .split_once('?')
+            .map_or((path, None), |(path, query)| (path, Some(query)));
         let (app, stream) = path.rsplit_once('/').ok_or_else(wrong)?;
         if host.is_empty() || app.is_empty() || stream.is_empty() {
             return Err(wrong());
         }
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         Ok(Self {
-            host: if has_port { host.to_owned() } else { format!("{host}:1935") },
+            host: if has_port {
+                host.to_owned()
+            } else {
+                format!("{host}:1935")
+            },
             app: app.to_owned(),
             stream: query.map_or_else(|| stream.to_owned(), |query| format!("{stream}?{query}")),
         })
@@ -439,7 +494,12 @@ macro_rules! rtmp_errors {
         }
     )*};
 }
-rtmp_errors!(HandshakeError, ClientSessionError, ChunkSerializationError, ChunkDeserializationError);
+rtmp_errors!(
+    HandshakeError,
+    ClientSessionError,
+    ChunkSerializationError,
+    ChunkDeserializationError
+);
 
 #[cfg(test)]
 mod tests {
@@ -449,21 +509,41 @@ mod tests {
     fn urls_are_split_where_encoders_split_them() {
         let check = |url, host: &str, app: &str, stream: &str| {
             let address = Address::parse(url).expect(url);
-            assert_eq!((&*address.host, &*address.app, &*address.stream), (host, app, stream), "{url}");
+            assert_eq!(
+                (&*address.host, &*address.app, &*address.stream),
+                (host, app, stream),
+                "{url}"
+            );
         };
         check("rtmp://h/live/a", "h:1935", "live", "a");
-        check("rtmp://h:1936/live/a?key=x/y", "h:1936", "live", "a?key=x/y");
+        check(
+            "rtmp://h:1936/live/a?key=x/y",
+            "h:1936",
+            "live",
+            "a?key=x/y",
+        );
         check("rtmp://[::1]:1935/a/b/c", "[::1]:1935", "a/b", "c");
-        for bad in ["http://h/live/a", "rtmp://h/a", "rtmp:///live/a", "rtmp://h/live/?key=secret"] {
+        for bad in [
+            "http://h/live/a",
+            "rtmp://h/a",
+            "rtmp:///live/a",
+            "rtmp://h/live/?key=secret",
+        ] {
             let error = Address::parse(bad).err().map(|error| error.to_string());
-            assert!(error.as_ref().is_some_and(|e| !e.contains("secret")), "{bad}: {error:?}");
+            assert!(
+                error.as_ref().is_some_and(|e| !e.contains("secret")),
+                "{bad}: {error:?}"
+            );
         }
     }
 
     #[test]
     fn each_connection_has_its_channel() {
         assert_eq!(url_of("rtmp://h/live/a?key=k", 0), "rtmp://h/live/a?key=k");
-        assert_eq!(url_of("rtmp://h/live/a?key=k", 2), "rtmp://h/live/a-2?key=k");
+        assert_eq!(
+            url_of("rtmp://h/live/a?key=k", 2),
+            "rtmp://h/live/a-2?key=k"
+        );
         assert_eq!(url_of("rtmp://h/live/a{n}", 0), "rtmp://h/live/a0");
     }
 }

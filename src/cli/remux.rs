@@ -40,7 +40,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (mut input, size): (Box<dyn Read>, Option<u64>) = if arguments.input == Path::new("-") {
         (Box::new(io::stdin().lock()), None)
     } else {
-        let file = File::open(&arguments.input).map_err(|e| because(format!("cannot open {named}"), &e))?;
+        let file = File::open(&arguments.input)
+            .map_err(|e| because(format!("cannot open {named}"), &e))?;
         let size = file.metadata().map(|meta| meta.len()).ok();
         (Box::new(file), size)
     };
@@ -51,7 +52,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut buffer = BytesMut::new();
     loop {
         buffer.resize(READ_BYTES, 0);
-        let read = input.read(&mut buffer).map_err(|e| because(format!("cannot read {named}"), &e))?;
+        let read = input
+            .read(&mut buffer)
+            .map_err(|e| because(format!("cannot read {named}"), &e))?;
         if read == 0 {
             break;
         }
@@ -97,7 +100,8 @@ struct Package {
 
 impl Package {
     fn new(folder: &Path) -> Result<Self, Failure> {
-        std::fs::create_dir_all(folder).map_err(|e| because(format!("cannot make {}", folder.display()), &e))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|e| because(format!("cannot make {}", folder.display()), &e))?;
         if folder.join(INDEX).exists() {
             return Err(format!("{} holds a package already", folder.display()).into());
         }
@@ -119,7 +123,8 @@ impl Package {
                 Effect::Write(bytes) => {
                     if let Some((path, file)) = &mut self.open {
                         let written = file.write_all(&bytes);
-                        written.map_err(|e| because(format!("cannot write {}", path.display()), &e))?;
+                        written
+                            .map_err(|e| because(format!("cannot write {}", path.display()), &e))?;
                     }
                 }
                 Effect::Part(_) => {}
@@ -140,11 +145,13 @@ impl Package {
         let folder = key::segment_folder(number);
         if self.made.as_ref() != Some(&folder) {
             let path = self.folder.join(&folder);
-            std::fs::create_dir_all(&path).map_err(|e| because(format!("cannot make {}", path.display()), &e))?;
+            std::fs::create_dir_all(&path)
+                .map_err(|e| because(format!("cannot make {}", path.display()), &e))?;
             self.made = Some(folder);
         }
         let path = self.folder.join(key::segment_name(number, Container::Ts));
-        let file = File::create(&path).map_err(|e| because(format!("cannot create {}", path.display()), &e))?;
+        let file = File::create(&path)
+            .map_err(|e| because(format!("cannot create {}", path.display()), &e))?;
         self.open = Some((path, file));
         Ok(())
     }
@@ -154,7 +161,9 @@ impl Package {
             return Err("there is no media in it that could be packaged".into());
         }
         let mut bandwidth = Bandwidth::new(self.target_duration_s);
-        self.segments.iter().for_each(|segment| bandwidth.push(segment));
+        self.segments
+            .iter()
+            .for_each(|segment| bandwidth.push(segment));
         let variant = Variant {
             uri: VOD.to_owned(),
             bandwidth: bandwidth.peak().unwrap_or(1),
@@ -165,14 +174,22 @@ impl Package {
         };
         let independent = self.segments.iter().all(|segment| segment.independent);
         let texts = [
-            (VOD, vod::render(self.target_duration_s, &self.segments, true)),
+            (
+                VOD,
+                vod::render(self.target_duration_s, &self.segments, true),
+            ),
             (INDEX, multivariant::render(&[variant], independent)),
         ];
         for (name, text) in texts {
             let path = self.folder.join(name);
-            std::fs::write(&path, text).map_err(|e| because(format!("cannot write {}", path.display()), &e))?;
+            std::fs::write(&path, text)
+                .map_err(|e| because(format!("cannot write {}", path.display()), &e))?;
         }
-        let frames: f64 = self.segments.iter().map(|segment| segment.duration.as_secs_f64()).sum();
+        let frames: f64 = self
+            .segments
+            .iter()
+            .map(|segment| segment.duration.as_secs_f64())
+            .sum();
         println!(
             "{} segments, {frames:.3} s: {}",
             self.segments.len(),

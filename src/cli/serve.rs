@@ -3,6 +3,7 @@
 use super::{Failure, because};
 use crate::app;
 use crate::config::{Config, LogFormat};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
@@ -36,6 +37,7 @@ fn start_log(config: &Config) -> Result<(), Failure> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     match config.log.format {
         LogFormat::Text => log.init(),

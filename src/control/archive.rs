@@ -48,7 +48,9 @@ struct ByText;
 impl Weighter<RecordingKey, Option<Arc<Archived>>> for ByText {
     fn weight(&self, _: &RecordingKey, archived: &Option<Arc<Archived>>) -> u64 {
         const OVERHEAD: u64 = 512;
-        let texts = archived.as_ref().map_or(0, |a| a.vod.text().len() + a.media.text().len());
+        let texts = archived
+            .as_ref()
+            .map_or(0, |a| a.vod.text().len() + a.media.text().len());
         // A text may come to be held compressed as well.
         OVERHEAD + 2 * texts as u64
     }
@@ -66,12 +68,20 @@ impl Archive {
     }
 
     /// The playlists of a recording that is not being made; `None` if there is no such recording.
-    pub(super) async fn recording(&self, key: &RecordingKey) -> Result<Option<Arc<Archived>>, store::Error> {
-        self.recordings.get_or_insert_async(key, self.read(key)).await
+    pub(super) async fn recording(
+        &self,
+        key: &RecordingKey,
+    ) -> Result<Option<Arc<Archived>>, store::Error> {
+        self.recordings
+            .get_or_insert_async(key, self.read(key))
+            .await
     }
 
     /// The whole playlist of a recording that is still being made, as its index tells it now.
-    pub(super) async fn growing(&self, key: &RecordingKey) -> Result<Option<Document>, store::Error> {
+    pub(super) async fn growing(
+        &self,
+        key: &RecordingKey,
+    ) -> Result<Option<Document>, store::Error> {
         let Some(text) = found(self.store.get(&key.journal()).await)? else {
             return Ok(None);
         };
@@ -85,7 +95,10 @@ impl Archive {
     }
 
     /// The newest recording of a channel that has segments.
-    pub(super) async fn newest(&self, channel: &ChannelId) -> Result<Option<RecordingKey>, store::Error> {
+    pub(super) async fn newest(
+        &self,
+        channel: &ChannelId,
+    ) -> Result<Option<RecordingKey>, store::Error> {
         let now = clock::monotonic();
         if let Some((at, known)) = self.newest.get(channel)
             && now.saturating_duration_since(at) < BELIEVED
@@ -152,6 +165,8 @@ fn found<T>(result: Result<T, store::Error>) -> Result<Option<T>, store::Error> 
 }
 
 /// Renders where it may take its time: a day's playlist takes tens of milliseconds.
-async fn off_thread<T: Send + 'static>(render: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
+async fn off_thread<T: Send + 'static>(
+    render: impl FnOnce() -> Option<T> + Send + 'static,
+) -> Option<T> {
     tokio::task::spawn_blocking(render).await.ok().flatten()
 }

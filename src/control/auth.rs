@@ -72,11 +72,18 @@ impl Keys {
         if let Some(file) = &file
             && let Some(text) = read_if_there(file)?
         {
-            let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", file.display()));
+            let wrong = |what: String| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("{}: {what}", file.display()),
+                )
+            };
             let stored: BTreeMap<String, StoredKey> =
                 serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
             for (name, key) in stored {
-                let channel = name.parse().map_err(|error: NameError| wrong(error.to_string()))?;
+                let channel = name
+                    .parse()
+                    .map_err(|error: NameError| wrong(error.to_string()))?;
                 digests.insert(channel, key);
             }
         }
@@ -89,7 +96,10 @@ impl Keys {
 
     /// Whether any channel has a key.
     pub fn is_empty(&self) -> bool {
-        self.digests.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.digests
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     /// Gives a channel this key for as long as the process lives.
@@ -98,7 +108,10 @@ impl Keys {
             digest: digest(key),
             passing: true,
         };
-        self.digests.write().unwrap_or_else(PoisonError::into_inner).insert(channel, key);
+        self.digests
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(channel, key);
     }
 
     /// Makes a new random key for a channel, and keeps its digest.
@@ -152,10 +165,19 @@ impl FreshKey {
     /// A key that nobody can guess.
     pub fn random() -> Self {
         const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-        let bits = clock::random::<KEY_BYTES>().into_iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
+        let bits = clock::random::<KEY_BYTES>()
+            .into_iter()
+            .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
         let bits: Vec<u8> = bits.collect();
-        let letter = |five: &[u8]| five.iter().fold(0_usize, |all, bit| all << 1 | usize::from(*bit));
-        Self(bits.chunks(5).map(|five| char::from(ALPHABET[letter(five)])).collect())
+        let letter = |five: &[u8]| {
+            five.iter()
+                .fold(0_usize, |all, bit| all << 1 | usize::from(*bit))
+        };
+        Self(
+            bits.chunks(5)
+                .map(|five| char::from(ALPHABET[letter(five)]))
+                .collect(),
+        )
     }
 
     /// The key: to be shown, never to be logged.
@@ -187,7 +209,12 @@ fn write_secret(file: &Path, text: &str) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let new = file.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
-    let mut out = options.create(true).write(true).truncate(true).mode(0o600).open(&new)?;
+    let mut out = options
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
     out.write_all(text.as_bytes())?;
     out.sync_all()?;
     std::fs::rename(&new, file)
@@ -234,11 +261,19 @@ mod tests {
             assert!(denied.to_string().contains(why), "{denied}");
             assert!(!denied.to_string().contains(key.reveal()));
         };
-        assert_eq!(keys.publish("live", "stream", Some(key.reveal())), Ok(Grant { channel: channel() }));
+        assert_eq!(
+            keys.publish("live", "stream", Some(key.reveal())),
+            Ok(Grant { channel: channel() })
+        );
         check("live", "stream", None, "needs its stream key");
         check("live", "stream", Some(""), "needs its stream key");
         check("live", "stream", Some("wrong"), "wrong stream key");
-        check("live", "stream", Some(&key.reveal()[1..]), "wrong stream key");
+        check(
+            "live",
+            "stream",
+            Some(&key.reveal()[1..]),
+            "wrong stream key",
+        );
         check("live", "other", Some(key.reveal()), "wrong stream key");
         check("", "stream", Some(key.reveal()), "hub name is empty");
         check("live", "..", Some(key.reveal()), "begins with a dot");
@@ -261,12 +296,23 @@ mod tests {
         keys.set_passing(ChannelId::new("live", "demo").expect("a name"), "demo");
         let key = keys.make(channel()).expect("made");
         let text = std::fs::read_to_string(&file).expect("written");
-        assert!(!text.contains(key.reveal()) && !text.contains("demo"), "{text}");
-        let mode = std::fs::metadata(&file).expect("there").permissions().mode();
+        assert!(
+            !text.contains(key.reveal()) && !text.contains("demo"),
+            "{text}"
+        );
+        let mode = std::fs::metadata(&file)
+            .expect("there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(load().publish("live", "stream", Some(key.reveal())).is_ok());
         std::fs::write(&file, "{\"live/stream\": {\"key_sha256\": \"12\"}}").expect("written");
-        let error = Keys::load(Policy::Key, Some(file)).expect_err("a broken file").to_string();
-        assert!(error.contains("keys.json") && error.contains("SHA-256"), "{error}");
+        let error = Keys::load(Policy::Key, Some(file))
+            .expect_err("a broken file")
+            .to_string();
+        assert!(
+            error.contains("keys.json") && error.contains("SHA-256"),
+            "{error}"
+        );
     }
 }

@@ -145,8 +145,13 @@ impl From<&Tracks> for TrackLine {
         let audio = tracks.audio.as_ref();
         let codecs = video.map(|v| &v.codec_string).into_iter();
         Self {
-            codecs: codecs.chain(audio.map(|a| &a.codec_string)).cloned().collect(),
-            resolution: video.map(|v| (v.width, v.height)).filter(|(w, h)| w * h > 0),
+            codecs: codecs
+                .chain(audio.map(|a| &a.codec_string))
+                .cloned()
+                .collect(),
+            resolution: video
+                .map(|v| (v.width, v.height))
+                .filter(|(w, h)| w * h > 0),
             frame_rate: video.and_then(|v| v.frame_rate),
         }
     }
@@ -180,7 +185,8 @@ impl Index {
                 }
                 Ok(Line::Tracks(tracks)) => index.tracks = tracks,
                 Ok(Line::End { .. }) => index.ended = true,
-                Ok(Line::Recording { .. } | Line::Session { .. } | Line::SessionEnd { .. }) | Err(_) => {}
+                Ok(Line::Recording { .. } | Line::Session { .. } | Line::SessionEnd { .. })
+                | Err(_) => {}
             }
         }
         index
@@ -218,7 +224,11 @@ mod tests {
         text += &Line::segment(&segment(3), 2).to_text();
         for cut in whole..text.len() - 1 {
             let index = Index::parse(&text.as_bytes()[..cut]);
-            assert_eq!(index.segments, [segment(0), segment(1), segment(2)], "cut at {cut}");
+            assert_eq!(
+                index.segments,
+                [segment(0), segment(1), segment(2)],
+                "cut at {cut}"
+            );
             assert_eq!((index.target_duration_s, index.ended), (2, false));
             assert_eq!(index.tracks, tracks);
         }

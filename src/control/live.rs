@@ -126,7 +126,8 @@ impl Registry {
             let mut gone = match slot.try_claim(control) {
                 Attempt::Claimed(claim) => return Ok(claim),
                 Attempt::Over => {
-                    self.channels.remove_if(channel, |_, listed| Arc::ptr_eq(listed, &slot));
+                    self.channels
+                        .remove_if(channel, |_, listed| Arc::ptr_eq(listed, &slot));
                     continue;
                 }
                 Attempt::Busy(gone) => gone,
@@ -136,7 +137,10 @@ impl Registry {
             }
             slot.tell(Ending::TakenOver);
             // An error means that the sender is gone, and that is what is waited for.
-            if tokio::time::timeout_at(deadline, gone.changed()).await.is_err() {
+            if tokio::time::timeout_at(deadline, gone.changed())
+                .await
+                .is_err()
+            {
                 return Err(Refused::Stuck(channel.clone()));
             }
         }
@@ -144,7 +148,8 @@ impl Registry {
 
     /// Ends all sessions and refuses new ones.
     pub(super) fn stop(&self) {
-        self.stopping.store(true, std::sync::atomic::Ordering::Release);
+        self.stopping
+            .store(true, std::sync::atomic::Ordering::Release);
         for slot in &self.channels {
             slot.tell(Ending::Shutdown);
         }
@@ -152,7 +157,11 @@ impl Registry {
 
     /// Ends every recording that waits for its publisher to come back.
     pub(super) async fn end_all(&self, control: &Control) {
-        let slots: Vec<_> = self.channels.iter().map(|slot| slot.value().clone()).collect();
+        let slots: Vec<_> = self
+            .channels
+            .iter()
+            .map(|slot| slot.value().clone())
+            .collect();
         for slot in slots {
             self.end_recording(control, &slot, None).await;
         }
@@ -161,7 +170,8 @@ impl Registry {
     fn slot(&self, control: &Control, channel: &ChannelId) -> Arc<Slot> {
         let entry = self.channels.entry(channel.clone());
         let fresh = || {
-            let recording = RecordingId::at(clock::now().unix_ms(), u16::from_le_bytes(clock::random()));
+            let recording =
+                RecordingId::at(clock::now().unix_ms(), u16::from_le_bytes(clock::random()));
             let channel = channel.clone();
             Arc::new(Slot {
                 state: Mutex::new(SlotState {
@@ -197,11 +207,14 @@ impl Registry {
                 }
                 ended.end();
             };
-            writer.line(key.journal(), Line::End { ended_ms }.to_text(), done).await;
+            writer
+                .line(key.journal(), Line::End { ended_ms }.to_text(), done)
+                .await;
             writer.flush().await;
             tracing::info!(channel = %key.channel, recording = %key.recording, "recording ended");
         }
-        self.channels.remove_if(&key.channel, |_, listed| Arc::ptr_eq(listed, slot));
+        self.channels
+            .remove_if(&key.channel, |_, listed| Arc::ptr_eq(listed, slot));
         control.forget(&key.channel);
     }
 }
@@ -243,7 +256,9 @@ impl Slot {
 
     fn tell(&self, ending: Ending) {
         if let Some(session) = &self.lock().session {
-            session.end.send_if_modified(|told| told.replace(ending).is_none());
+            session
+                .end
+                .send_if_modified(|told| told.replace(ending).is_none());
         }
     }
 }
@@ -292,7 +307,10 @@ impl Drop for Claim {
         };
         runtime.spawn(async move {
             tokio::time::sleep(control.reconnect_window()).await;
-            control.registry().end_recording(&control, &slot, Some(sessions)).await;
+            control
+                .registry()
+                .end_recording(&control, &slot, Some(sessions))
+                .await;
         });
     }
 }

@@ -155,7 +155,9 @@ impl Control {
     pub async fn document(&self, path: &MediaPath) -> Result<Document, Lookup> {
         let (channel, key) = match path {
             MediaPath::Index(channel) => (channel, None),
-            MediaPath::Media(key) | MediaPath::Vod(key) | MediaPath::Segment(key, ..) => (&key.channel, Some(key)),
+            MediaPath::Media(key) | MediaPath::Vod(key) | MediaPath::Segment(key, ..) => {
+                (&key.channel, Some(key))
+            }
         };
         let not_yet = || Lookup::NotYet(channel.clone());
         let making = self.0.registry.recording(channel);
@@ -173,7 +175,9 @@ impl Control {
             Some(key) => key,
             None => {
                 newest = self.0.archive.newest(channel).await?;
-                newest.as_ref().ok_or_else(|| Lookup::NoChannel(channel.clone()))?
+                newest
+                    .as_ref()
+                    .ok_or_else(|| Lookup::NoChannel(channel.clone()))?
             }
         };
         let archived = self.0.archive.recording(key).await?;

@@ -7,7 +7,9 @@
 use super::journal::{Index, TrackLine};
 use crate::key::{self, RecordingKey};
 use crate::media::{Begin, Segment, Tracks, WallTime};
-use crate::playlist::{Bandwidth, Document, Freshness, Variant, Window, WindowConfig, multivariant};
+use crate::playlist::{
+    Bandwidth, Document, Freshness, Variant, Window, WindowConfig, multivariant,
+};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is listed of one recording.
@@ -61,12 +63,15 @@ impl Recording {
     /// Where the next session takes it up.
     pub fn begin(&self) -> Begin {
         let state = self.state();
-        state.listed.as_ref().map_or_else(Begin::default, |listed| Begin {
-            number: listed.window.next_number().unwrap_or(0),
-            continues: true,
-            target_duration_s: Some(listed.window.target_duration_s()),
-            not_before: Some(listed.ends),
-        })
+        state
+            .listed
+            .as_ref()
+            .map_or_else(Begin::default, |listed| Begin {
+                number: listed.window.next_number().unwrap_or(0),
+                continues: true,
+                target_duration_s: Some(listed.window.target_duration_s()),
+                not_before: Some(listed.ends),
+            })
     }
 
     /// From the next segment on these are the tracks.

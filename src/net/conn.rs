@@ -75,7 +75,12 @@ pub struct Connection {
 
 impl Connection {
     /// Speaks RTMP on `stream`.
-    pub fn new(stream: TcpStream, peer: SocketAddr, config: rtmp::Config, timeouts: Timeouts) -> Self {
+    pub fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        config: rtmp::Config,
+        timeouts: Timeouts,
+    ) -> Self {
         let now = clock::monotonic();
         Self {
             stream,
@@ -198,7 +203,8 @@ impl Connection {
         }
         self.pinged = true;
         let since = self.heard - self.opened;
-        self.session.ping(u32::try_from(since.as_millis()).unwrap_or(0));
+        self.session
+            .ping(u32::try_from(since.as_millis()).unwrap_or(0));
         Ok(())
     }
 
