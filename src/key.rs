@@ -80,6 +80,11 @@ pub fn segment_name(number: u64, container: Container) -> String {
     format!("{:04}/{number:08}.ts", number / SEGMENTS_PER_FOLDER)
 }
 
+/// The name of a segment as a playlist of the channel, one level above the recording, writes it.
+pub fn segment_uri(recording: &RecordingId, number: u64, container: Container) -> String {
+    format!("{recording}/{}", segment_name(number, container))
+}
+
 /// The folder of a segment within its recording.
 pub fn segment_folder(number: u64) -> String {
     format!("{:04}", number / SEGMENTS_PER_FOLDER)

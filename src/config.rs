@@ -1,0 +1,516 @@
+//! Configuration: `config.toml`, environment and `--set`, parsed once into types.
+//!
+//! Every key is listed with its default in the `config.toml` at the top of the package; a test
+//! proves that it tells the truth.
+
+use crate::id::ChannelId;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Prefix of environment variables: `MILLSTREAM__HTTP__LISTEN`.
+const ENV_PREFIX: &str = "MILLSTREAM__";
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder of everything that is kept.
+    pub data_dir: PathBuf,
+    /// RTMP listener.
+    pub rtmp: Rtmp,
+    /// HTTP listener.
+    pub http: Http,
+    /// Segments and playlists.
+    pub hls: Hls,
+    /// What a publisher may do.
+    pub ingest: Ingest,
+    /// Where segments are kept.
+    pub store: Store,
+    /// Who may publish.
+    pub auth: Auth,
+    /// The log.
+    pub log: Log,
+}
+
+/// `[rtmp]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rtmp {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// From the connection to the accepted publish.
+    pub publish_timeout: Span,
+    /// Silence after which a publisher is taken to be gone.
+    pub idle_timeout: Span,
+    /// How long reads of one connection are merged.
+    pub read_interval: Span,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// Memory for segments that viewers want, in all.
+    pub cache: Size,
+}
+
+/// `[hls]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hls {
+    /// A segment ends at the first key frame at or after this.
+    pub segment_duration: Span,
+    /// A segment ends at the latest after this, key frame or not.
+    pub segment_max: Span,
+    /// Length of a part, the unit in which bytes reach the disk.
+    pub part_duration: Span,
+    /// Segments in the live playlist.
+    pub window: usize,
+    /// How long an ended push may be taken up again in the same recording.
+    pub reconnect_window: Span,
+}
+
+/// `[ingest]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ingest {
+    /// Largest RTMP message.
+    pub message_max: Size,
+    /// What happens to a second publisher of a live channel.
+    pub second_publisher: SecondPublisher,
+}
+
+/// What happens to a second publisher of a live channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecondPublisher {
+    /// It takes the channel over; the first one is told so and closed.
+    Takeover,
+    /// It is refused.
+    Reject,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Threads that write files.
+    pub writers: usize,
+    /// What a power cut may cost.
+    pub fsync: Fsync,
+}
+
+/// What is forced to the disk, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fsync {
+    /// Nothing: the operating system decides; a power cut may cost some seconds, a killed process nothing.
+    None,
+    /// Each segment when it is finished.
+    Segment,
+    /// Each part.
+    Part,
+}
+
+/// `[auth]`
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Who may publish.
+    pub publish: Publish,
+    /// Stream keys by channel (`"live/studio" = "secret"`), beside those made at the first start.
+    pub keys: BTreeMap<ChannelKey, String>,
+}
+
+/// Who may publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Publish {
+    /// Whoever has the channel's key.
+    Key,
+    /// Anyone, to any name.
+    Open,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Least level, or a filter such as `info,millstream::net=debug`.
+    pub level: String,
+    /// Lines for people or for programs.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let any = |port| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+        let secs = |secs| Span(Duration::from_secs(secs));
+        Self {
+            data_dir: PathBuf::from("data"),
+            rtmp: Rtmp {
+                listen: any(1935),
+                connections_max: 1000,
+                publish_timeout: secs(10),
+                idle_timeout: secs(15),
+                read_interval: Span(Duration::from_millis(20)),
+            },
+            http: Http {
+                listen: any(8080),
+                connections_max: 20_000,
+                cache: Size(256 << 20),
+            },
+            hls: Hls {
+                segment_duration: secs(2),
+                segment_max: secs(10),
+                part_duration: Span(Duration::from_millis(500)),
+                window: 6,
+                reconnect_window: secs(30),
+            },
+            ingest: Ingest {
+                message_max: Size(16 << 20),
+                second_publisher: SecondPublisher::Takeover,
+            },
+            store: Store {
+                writers: 2,
+                fsync: Fsync::None,
+            },
+            auth: Auth {
+                publish: Publish::Key,
+                keys: BTreeMap::new(),
+            },
+            log: Log {
+                level: "info".to_owned(),
+                format: LogFormat::Text,
+            },
+        }
+    }
+}
+
+/// Why a configuration cannot be used; the text names the key, the source and the nearest known key.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file, variable or flag that cannot be read or understood.
+    #[error("{0}")]
+    Source(String),
+    /// Values that contradict each other.
+    #[error("configuration: {0}")]
+    Contradiction(String),
+}
+
+impl Config {
+    /// Reads `file` if given (`config.toml` in the current folder if there is one otherwise), then
+    /// the environment, then `settings` of the form `http.listen=127.0.0.1:80`.
+    pub fn load(file: Option<&Path>, settings: &[String]) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        let default_file = Path::new("config.toml");
+        if let Some(file) = file.or_else(|| default_file.exists().then_some(default_file)) {
+            if !file.is_file() {
+                let text = format!("configuration file {} cannot be read", file.display());
+                return Err(ConfigError::Source(text));
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        figment = figment.merge(Env::prefixed(ENV_PREFIX).split("__"));
+        for setting in settings {
+            let Some((key, value)) = setting.split_once('=') else {
+                let text = format!(
+                    "--set {setting}: write it as key=value, for example http.listen=127.0.0.1:8080"
+                );
+                return Err(ConfigError::Source(text));
+            };
+            figment = figment.merge((key.trim(), scalar(value.trim())));
+        }
+        let config: Self = figment
+            .extract()
+            .map_err(|error| ConfigError::Source(explain(error)))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let hls = &self.hls;
+        let no = |text: String| Err(ConfigError::Contradiction(text));
+        if hls.part_duration.0.is_zero() || hls.part_duration > hls.segment_duration {
+            return no(format!(
+                "hls.part_duration ({}) must be more than nothing and at most hls.segment_duration ({})",
+                hls.part_duration, hls.segment_duration
+            ));
+        }
+        if hls.segment_duration > hls.segment_max {
+            return no(format!(
+                "hls.segment_duration ({}) is longer than hls.segment_max ({})",
+                hls.segment_duration, hls.segment_max
+            ));
+        }
+        if hls.segment_max.0 > Duration::from_secs(60)
+            || hls.segment_duration.0 < Duration::from_millis(500)
+        {
+            return no(
+                "hls.segment_duration must be at least 500ms and hls.segment_max at most 1m"
+                    .to_owned(),
+            );
+        }
+        if !(3..=1000).contains(&hls.window) {
+            return no(format!(
+                "hls.window ({}) must be 3 to 1000 segments: players need three",
+                hls.window
+            ));
+        }
+        if !(1..=64).contains(&self.store.writers) {
+            return no(format!(
+                "store.writers ({}) must be 1 to 64",
+                self.store.writers
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A value on the command line: a number or a boolean if it looks like one, else text.
+fn scalar(value: &str) -> figment::value::Value {
+    if let Ok(number) = value.parse::<i64>() {
+        return number.into();
+    }
+    match value {
+        "true" => true.into(),
+        "false" => false.into(),
+        text => text.into(),
+    }
+}
+
+/// figment's error with the nearest known key for an unknown one.
+fn explain(error: figment::Error) -> String {
+    let lines: Vec<String> = error
+        .into_iter()
+        .map(|one| {
+            let text = one.to_string();
+            let figment::error::Kind::UnknownField(found, known) = &one.kind else {
+                return format!("configuration: {text}");
+            };
+            let path: Vec<_> = one
+                .path
+                .iter()
+                .map(String::as_str)
+                .filter(|key| key != found)
+                .collect();
+            let full = path
+                .iter()
+                .copied()
+                .chain([found.as_str()])
+                .collect::<Vec<_>>()
+                .join(".");
+            let near = known
+                .iter()
+                .map(|key| (strsim::jaro_winkler(found, key), *key))
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            let hint = match near {
+                Some((likeness, key)) if likeness > 0.7 => format!("; did you mean {key}?"),
+                _ => format!("; known here: {}", known.join(", ")),
+            };
+            let source = one.metadata.as_ref().map_or(String::new(), |from| {
+                let place = from
+                    .source
+                    .as_ref()
+                    .map_or(String::new(), |place| format!(" {place}"));
+                format!(" ({}{place})", from.name)
+            });
+            format!("configuration: unknown key {full}{source}{hint}")
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// A length of time as people write it: `500ms`, `2s`, `1m 30s`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+/// A number of bytes as people write it: `256MiB`, `10GiB`, `512`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+/// A channel as a key of a table.
+pub type ChannelKey = String;
+
+impl Auth {
+    /// The configured keys by parsed channel; the first name that is none, if there is one.
+    pub fn channels(&self) -> Result<Vec<(ChannelId, &str)>, ConfigError> {
+        let parse = |(name, key): (&ChannelKey, &'_ String)| match name.parse::<ChannelId>() {
+            Ok(_) if key.is_empty() => Err(ConfigError::Contradiction(format!(
+                "auth.keys.\"{name}\" is empty"
+            ))),
+            Ok(_) => Ok(()),
+            Err(why) => Err(ConfigError::Contradiction(format!(
+                "auth.keys.\"{name}\": {why}"
+            ))),
+        };
+        self.keys.iter().try_for_each(parse)?;
+        let pairs = self
+            .keys
+            .iter()
+            .filter_map(|(name, key)| Some((name.parse().ok()?, key.as_str())));
+        Ok(pairs.collect())
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.keys.keys().collect();
+        f.debug_struct("Auth")
+            .field("publish", &self.publish)
+            .field("keys", &keys)
+            .finish()
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = humantime::parse_duration(text);
+        parsed.map(Self).map_err(|_| {
+            format!("{text:?} is no length of time: write for example 500ms, 2s or 1m")
+        })
+    }
+}
+
+const UNITS: [(&str, u64); 4] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+impl FromStr for Size {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no size: write for example 512KiB, 256MiB or 10GiB");
+        let (number, unit) = UNITS
+            .iter()
+            .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
+            .unwrap_or((text, 1));
+        let number: u64 = number.trim().parse().map_err(|_| wrong())?;
+        number.checked_mul(unit).map(Self).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = UNITS
+            .iter()
+            .rev()
+            .find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit));
+        match unit {
+            Some((name, unit)) => write!(f, "{}{name}", self.0 / unit),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+macro_rules! written {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                #[derive(Deserialize)]
+                #[serde(untagged)]
+                enum Written {
+                    Text(String),
+                    Number(u64),
+                }
+                let text = match Written::deserialize(from)? {
+                    Written::Text(text) => text,
+                    Written::Number(number) => number.to_string(),
+                };
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+written!(Span, Size);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_toml_lists_every_default() {
+        let text = include_str!("../config.toml");
+        let written: Config = Figment::from(Toml::string(text))
+            .extract()
+            .expect("config.toml is complete");
+        assert_eq!(written, Config::default());
+        for line in text.lines().filter(|line| line.contains(" = ")) {
+            assert!(line.contains(" # "), "no reason beside: {line}");
+        }
+    }
+
+    #[test]
+    fn wrong_settings_say_what_is_wrong() {
+        let check = |setting: &str, why: &str| {
+            let error = Config::load(None, &[setting.to_owned()]).expect_err(setting);
+            assert!(error.to_string().contains(why), "{setting}: {error}");
+        };
+        check("http.lisen=127.0.0.1:80", "unknown key http.lisen");
+        check("http.lisen=127.0.0.1:80", "did you mean listen?");
+        check("htp.listen=127.0.0.1:80", "did you mean http?");
+        check("http.listen=nowhere", "http.listen");
+        check("hls.segment_duration=2", "hls.segment_duration");
+        check("hls.segment_duration=20s", "longer than hls.segment_max");
+        check("hls.part_duration=3s", "hls.part_duration");
+        check("hls.window=1", "hls.window");
+        check("http.cache=1XB", "is no size");
+        check("nothing", "key=value");
+    }
+
+    #[test]
+    fn values_are_written_as_people_write_them() {
+        let set = |setting: &str| Config::load(None, &[setting.to_owned()]).expect(setting);
+        assert_eq!(set("http.cache=64MiB").http.cache, Size(64 << 20));
+        assert_eq!(
+            set("hls.reconnect_window=1m 30s").hls.reconnect_window,
+            Span(Duration::from_secs(90))
+        );
+        assert_eq!(set("auth.publish=open").auth.publish, Publish::Open);
+        assert_eq!(set("hls.window=12").hls.window, 12);
+    }
+}

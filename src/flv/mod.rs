@@ -1,0 +1,18 @@
+//! FLV tags, as RTMP messages and FLV files carry them, become samples and track changes.
+//!
+//! A byte passes [`file`] (only when it comes from a file), then [`tag`], which reads the header of
+//! one tag, then [`demux`], which remembers the tracks and hands the payload to the video or the
+//! audio side. Knows nothing of RTMP, sockets or time lines: a timestamp leaves as it came.
+
+mod audio;
+pub mod demux;
+pub mod file;
+pub mod metadata;
+pub mod sample;
+pub mod tag;
+mod video;
+
+pub use demux::Demuxer;
+pub use file::{Reader, Tag, TagKind};
+pub use metadata::Metadata;
+pub use sample::{Demuxed, Dropped, Error, Sample};

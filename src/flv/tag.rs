@@ -1,0 +1,1 @@
+//! Headers of audio and video tags.

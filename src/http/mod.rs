@@ -1,0 +1,26 @@
+//! HTTP: connections, routes, and the delivery of playlists and segments.
+//!
+//! Decides nothing about media: it asks [`crate::control`] and says what it heard in HTTP.
+//!
+//! ```text
+//! server ─ routes ─┬─ delivery ─┐
+//!                  ├─ page ─────┼─ representation (ranges, conditions, encodings)
+//!                  └─ problem   ┘
+//! ```
+
+mod conditions;
+mod delivery;
+mod page;
+mod problem;
+mod quiet;
+mod range;
+mod representation;
+mod routes;
+mod server;
+
+pub use problem::Problem;
+pub use routes::router;
+pub use server::{Limits, serve};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,562 @@
+//! FLV tags in, effects out: demuxer, timeline, segmenter and muxer as one pure value.
+//!
+//! `push` takes a tag, `poll` gives what is to be done, in the only order in which it may be done:
+//! the bytes of a segment, then the segment, and only then may anybody hear of it. Whoever carries
+//! the effects out (a live session, the offline packager, a test) gets the same bytes for the same
+//! tags.
+
+use crate::flv::{self, Demuxer, Sample, TagKind};
+use crate::media::timeline::{Placed, Samples, Timeline, WireTime};
+use crate::media::{
+    Duration, Frame, Part, Rope, Segment, Timestamp, TrackKind, Tracks, Units, WallTime,
+};
+use crate::mux::ts::Muxer;
+use crate::segment::{Cut, Opening, Policy, Segmenter};
+use bytes::{Bytes, BytesMut};
+use std::collections::{BTreeMap, VecDeque};
+
+/// How long the first frames wait for the configuration of a second track, in media time.
+pub const TRACK_WAIT: Duration = Duration::from_secs(1);
+/// How long a track whose configuration is known may keep its first frame back.
+pub const FRAME_WAIT: Duration = Duration::from_secs(2);
+/// Audio this much before the first key frame is kept: encoders begin both tracks within it.
+pub const LEAD_IN_MAX: Duration = Duration::from_ms(500);
+/// Bytes that may wait for the first key frame and the second track; bounds a session's memory.
+pub const HELD_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a growing part that are handed over before the part ends; bounds a session's memory.
+pub const WRITE_BYTES: usize = 192 << 10;
+
+/// Where a session takes up its recording.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Begin {
+    /// Media sequence number of its first segment.
+    pub number: u64,
+    /// Whether segments of an earlier session come before it.
+    pub continues: bool,
+    /// `EXT-X-TARGETDURATION` in seconds, if an earlier session fixed it.
+    pub target_duration_s: Option<u32>,
+    /// Program date time at which the earlier session ended.
+    pub not_before: Option<WallTime>,
+}
+
+/// What is to be done, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// From the next segment on these are the tracks.
+    Tracks(Tracks),
+    /// Segment `number` begins.
+    Open {
+        /// Its media sequence number.
+        number: u64,
+    },
+    /// Bytes of the open segment.
+    Write(Bytes),
+    /// All bytes written so far end a part: they should reach the disk now.
+    Part(Part),
+    /// The open segment is whole. It may be named once its bytes are safe.
+    Segment {
+        /// The segment.
+        segment: Segment,
+        /// `EXT-X-TARGETDURATION` of its recording, in seconds: never changes.
+        target_duration_s: u32,
+    },
+}
+
+/// What a session has counted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Pictures in segments.
+    pub video_frames: u64,
+    /// Audio frames in segments.
+    pub audio_frames: u64,
+    /// Bytes of media that came in.
+    pub bytes: u64,
+    /// Frames and tags that are in no segment, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Jumps of time and changes of tracks.
+    pub discontinuities: u64,
+    /// Segments that begin where decoding cannot start.
+    pub forced_cuts: u64,
+}
+
+/// One session's way from tags to segments.
+#[derive(Debug)]
+pub struct Pipeline {
+    demuxer: Demuxer,
+    timeline: Timeline,
+    segmenter: Segmenter,
+    begin: Begin,
+    state: State,
+    /// Set while a changed video configuration waits for its first key frame.
+    awaits_key: bool,
+    dates: Option<(Timestamp, WallTime)>,
+    out: BytesMut,
+    effects: VecDeque<Effect>,
+    stats: Stats,
+}
+
+#[derive(Debug)]
+enum State {
+    Gathering(Held),
+    Running { muxer: Muxer, tracks: Tracks },
+}
+
+/// A frame with what the cut needs to know about it.
+#[derive(Debug)]
+struct Arrival {
+    frame: Frame,
+    /// Whether a segment may begin here.
+    can_start: bool,
+    /// Whether a decoder that begins here shows every picture.
+    independent: bool,
+    jump: bool,
+    /// Where the media before this frame ends.
+    end_before: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    arrivals: VecDeque<Arrival>,
+    bytes: usize,
+    since: Option<Timestamp>,
+    video_seen: bool,
+}
+
+impl Pipeline {
+    /// A pipeline that cuts by `policy` and goes on where `begin` says.
+    pub fn new(policy: Policy, begin: Begin) -> Self {
+        Self {
+            demuxer: Demuxer::new(),
+            timeline: Timeline::new(),
+            segmenter: Segmenter::new(policy, begin.number, begin.target_duration_s),
+            begin,
+            state: State::Gathering(Held::default()),
+            awaits_key: false,
+            dates: None,
+            out: BytesMut::new(),
+            effects: VecDeque::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes one tag. `now` dates the first frame and what follows a jump; it decides nothing else.
+    ///
+    /// An error ends the publish; what was taken before stays good.
+    pub fn push(
+        &mut self,
+        kind: TagKind,
+        timestamp_ms: u32,
+        body: Rope,
+        now: WallTime,
+    ) -> Result<(), flv::Error> {
+        self.stats.bytes += body.len() as u64;
+        let demuxed = self.demuxer.push(kind, timestamp_ms, body)?;
+        if let Some(reason) = demuxed.dropped {
+            self.drop_frame(&reason.to_string());
+        }
+        if demuxed.tracks_changed
+            && let State::Running { tracks, .. } = &self.state
+        {
+            self.awaits_key = self.demuxer.tracks().video != tracks.video;
+        }
+        if let Some(sample) = demuxed.sample {
+            for arrival in self.place(sample) {
+                self.arrive(arrival, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// No more tags: what was held is put out and the open segment is ended.
+    pub fn finish(&mut self, now: WallTime) {
+        if let State::Gathering(held) = &self.state
+            && !held.arrivals.is_empty()
+        {
+            self.release(now);
+        }
+        let end = self.timeline.end();
+        if let Some(at) = end.or_else(|| self.segmenter.opening().map(|o| o.start)) {
+            self.end_segment(at);
+        }
+    }
+
+    /// What has been counted so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What the encoder says of itself.
+    pub fn metadata(&self) -> Option<&flv::Metadata> {
+        self.demuxer.metadata()
+    }
+
+    /// Puts a sample on the timeline; an audio tag may hold several frames.
+    fn place(&mut self, sample: Sample) -> Vec1<Arrival> {
+        let wire = WireTime {
+            timestamp_ms: sample.timestamp_ms,
+            composition_ms: sample.composition_ms,
+            nanos: sample.nano,
+        };
+        let end_before = self.timeline.end();
+        if sample.kind == TrackKind::Video {
+            let placed = self.timeline.video(wire);
+            return Vec1::One(Arrival {
+                can_start: sample.key || sample.recovery,
+                independent: sample.key && !sample.recovery,
+                jump: placed.jump,
+                end_before,
+                frame: frame(TrackKind::Video, placed, sample.key || sample.recovery, sample.data, sample.units),
+            });
+        }
+        let (rate, per_frame) = self
+            .demuxer
+            .tracks()
+            .audio
+            .as_ref()
+            .map_or((1, 0), |audio| (audio.sample_rate, audio.samples_per_frame));
+        let samples = Samples {
+            count: per_frame.saturating_mul(sample.frames.into()),
+            rate,
+        };
+        let placed = self.timeline.audio(wire, samples);
+        let arrival = |placed: Placed, data| Arrival {
+            can_start: true,
+            independent: true,
+            jump: placed.jump,
+            end_before,
+            frame: frame(TrackKind::Audio, placed, true, data, Units::new()),
+        };
+        if sample.units.len() < 2 {
+            return Vec1::One(arrival(placed, sample.data));
+        }
+        let split = sample.units.iter().enumerate().map(|(nth, unit)| {
+            let later = Duration::from_samples(nth as i64 * i64::from(per_frame), rate);
+            let placed = Placed {
+                pts: placed.pts + later,
+                dts: placed.dts + later,
+                jump: placed.jump && nth == 0,
+            };
+            arrival(placed, sample.data.slice(unit.offset as usize, unit.len as usize))
+        });
+        Vec1::Many(split.collect())
+    }
+
+    fn arrive(&mut self, arrival: Arrival, now: WallTime) {
+        match &mut self.state {
+            State::Running { .. } => self.go_on(arrival, now),
+            State::Gathering(held) => {
+                let refused = held.keep(arrival);
+                let ready = held.is_ready(self.demuxer.tracks());
+                for _ in 0..refused {
+                    self.drop_frame(BEFORE_KEY_FRAME);
+                }
+                if ready {
+                    self.release(now);
+                }
+            }
+        }
+    }
+
+    /// Begins with what was held: the key frame first, then the rest in the order of arrival.
+    fn release(&mut self, now: WallTime) {
+        let State::Gathering(held) = &mut self.state else {
+            return;
+        };
+        let mut held = std::mem::take(held);
+        let all = self.demuxer.tracks();
+        let first_video = held.first_video();
+        let tracks = Tracks {
+            video: first_video.and(all.video.clone()),
+            audio: all.audio.clone(),
+        };
+        self.state = State::Running {
+            muxer: Muxer::new(tracks.clone()),
+            tracks: tracks.clone(),
+        };
+        self.effects.push_back(Effect::Tracks(tracks));
+        if let Some(key) = first_video.and_then(|at| held.arrivals.remove(at)) {
+            self.go_on(key, now);
+        }
+        for arrival in held.arrivals {
+            self.go_on(arrival, now);
+        }
+    }
+
+    fn go_on(&mut self, arrival: Arrival, now: WallTime) {
+        let State::Running { muxer, tracks } = &mut self.state else {
+            return;
+        };
+        let configured = self.demuxer.tracks();
+        let is_video = arrival.frame.kind == TrackKind::Video;
+        // A changed video track begins with a key frame; a changed audio track at once.
+        if is_video && self.awaits_key && !arrival.can_start {
+            return self.drop_frame("video frame between new parameters and their key frame");
+        }
+        let mut switched = false;
+        if is_video && self.awaits_key {
+            self.awaits_key = false;
+            tracks.video.clone_from(&configured.video);
+            switched = true;
+        }
+        if !is_video && tracks.audio != configured.audio {
+            tracks.audio.clone_from(&configured.audio);
+            switched = true;
+        }
+        if switched && self.segmenter.is_open() {
+            let tracks = tracks.clone();
+            self.end_segment(arrival.frame.dts);
+            if let State::Running { muxer, .. } = &mut self.state {
+                muxer.set_tracks(tracks.clone());
+            }
+            self.effects.push_back(Effect::Tracks(tracks));
+            self.stats.discontinuities += 1;
+            self.begin_segment(&arrival, true, now);
+        } else if switched {
+            muxer.set_tracks(tracks.clone());
+        }
+        self.cut(&arrival, now);
+        self.mux(&arrival.frame);
+    }
+
+    /// Ends what has to end before this frame and begins the next segment.
+    fn cut(&mut self, arrival: &Arrival, now: WallTime) {
+        let State::Running { tracks, .. } = &self.state else {
+            return;
+        };
+        let frame = &arrival.frame;
+        let leads = tracks.video.is_none() || frame.kind == TrackKind::Video;
+        let can_start = arrival.can_start && leads;
+        if !self.segmenter.is_open() {
+            let continues = self.begin.continues && self.dates.is_none();
+            return self.begin_segment(arrival, continues, now);
+        }
+        let lasts = self.timeline.frame_duration(frame.kind);
+        let cut = match self.segmenter.decide(frame.dts, can_start, lasts) {
+            _ if arrival.jump => Cut::Gap,
+            cut => cut,
+        };
+        match cut {
+            Cut::None => {}
+            Cut::Part => {
+                self.flush();
+                if let Some(part) = self.segmenter.end_part(frame.dts, can_start) {
+                    self.effects.push_back(Effect::Part(part));
+                }
+            }
+            Cut::Segment | Cut::Forced => {
+                self.end_segment(frame.dts);
+                self.begin_segment(arrival, false, now);
+            }
+            Cut::Gap => {
+                self.end_segment(arrival.end_before.unwrap_or(frame.dts));
+                self.dates = None;
+                self.stats.discontinuities += 1;
+                if let State::Running { muxer, .. } = &mut self.state {
+                    muxer.discontinuity();
+                }
+                self.begin_segment(arrival, true, now);
+            }
+        }
+    }
+
+    fn begin_segment(&mut self, arrival: &Arrival, discontinuity: bool, now: WallTime) {
+        let State::Running { muxer, tracks } = &mut self.state else {
+            return;
+        };
+        let leads = tracks.video.is_none() || arrival.frame.kind == TrackKind::Video;
+        let independent = arrival.independent && leads;
+        if !independent {
+            self.stats.forced_cuts += 1;
+        }
+        let start = arrival.frame.dts;
+        let not_before = self.begin.not_before.unwrap_or(now);
+        let (anchor, date) = *self.dates.get_or_insert((start, now.max(not_before)));
+        let opening = Opening {
+            start,
+            program_date_time: date + (start - anchor),
+            discontinuity,
+            independent,
+        };
+        self.effects.push_back(Effect::Open {
+            number: self.segmenter.number(),
+        });
+        self.segmenter.begin(opening);
+        let before = self.out.len();
+        muxer.start_segment(&mut self.out);
+        self.segmenter.wrote(self.out.len() - before);
+    }
+
+    fn mux(&mut self, frame: &Frame) {
+        let State::Running { muxer, .. } = &mut self.state else {
+            return;
+        };
+        match frame.kind {
+            TrackKind::Video => self.stats.video_frames += 1,
+            TrackKind::Audio => self.stats.audio_frames += 1,
+        }
+        let before = self.out.len();
+        muxer.write(frame, &mut self.out);
+        self.segmenter.wrote(self.out.len() - before);
+        if self.out.len() >= WRITE_BYTES {
+            self.hand_over();
+        }
+    }
+
+    /// Everything that was muxed becomes bytes to write.
+    fn flush(&mut self) {
+        if let State::Running { muxer, .. } = &mut self.state {
+            let before = self.out.len();
+            muxer.flush(&mut self.out);
+            self.segmenter.wrote(self.out.len() - before);
+        }
+        self.hand_over();
+    }
+
+    fn hand_over(&mut self) {
+        if !self.out.is_empty() {
+            self.effects
+                .push_back(Effect::Write(self.out.split().freeze()));
+        }
+    }
+
+    fn end_segment(&mut self, at: Timestamp) {
+        if !self.segmenter.is_open() {
+            return;
+        }
+        self.flush();
+        let lasts = self.timeline.frame_duration(TrackKind::Video);
+        if let Some(part) = self.segmenter.end_part(at, false) {
+            self.effects.push_back(Effect::Part(part));
+        }
+        let Some(segment) = self.segmenter.end_segment(at, lasts) else {
+            return;
+        };
+        self.begin.not_before = Some(segment.program_date_time + segment.duration);
+        let target_duration_s = self.segmenter.promise().unwrap_or(1);
+        self.effects.push_back(Effect::Segment {
+            segment,
+            target_duration_s,
+        });
+    }
+
+    fn drop_frame(&mut self, reason: &str) {
+        match self.stats.dropped.get_mut(reason) {
+            Some(count) => *count += 1,
+            // Reasons that carry a number out of the input must not grow the table without bound.
+            None if self.stats.dropped.len() >= DROP_REASONS_MAX => {
+                *self.stats.dropped.entry("other".to_owned()).or_default() += 1;
+            }
+            None => {
+                self.stats.dropped.insert(reason.to_owned(), 1);
+            }
+        }
+    }
+}
+
+/// Different reasons that are counted apart.
+const DROP_REASONS_MAX: usize = 32;
+const BEFORE_KEY_FRAME: &str = "frame before the first key frame";
+
+impl Held {
+    /// Keeps a frame if the output can begin with it or after it; returns how many are given up.
+    fn keep(&mut self, arrival: Arrival) -> u64 {
+        self.since.get_or_insert(arrival.frame.dts);
+        if arrival.frame.kind == TrackKind::Video {
+            self.video_seen = true;
+            if !arrival.can_start && self.first_video().is_none() {
+                return 1;
+            }
+        }
+        let newest = arrival.frame.dts;
+        self.bytes += arrival.frame.data.len();
+        self.arrivals.push_back(arrival);
+        let mut refused = 0;
+        // Until the first key frame only a short lead-in of audio is of use.
+        while self.video_seen
+            && self.first_video().is_none()
+            && let Some(oldest) = self.arrivals.front()
+            && (newest - oldest.frame.dts > LEAD_IN_MAX || self.bytes > HELD_BYTES_MAX)
+        {
+            self.bytes -= oldest.frame.data.len();
+            self.arrivals.pop_front();
+            refused += 1;
+        }
+        if let Some(key) = self.first_video() {
+            refused += self.drop_before_lead_in(key);
+        }
+        refused
+    }
+
+    fn drop_before_lead_in(&mut self, key: usize) -> u64 {
+        let Some(start) = self.arrivals.get(key).map(|key| key.frame.dts) else {
+            return 0;
+        };
+        let mut refused = 0;
+        while let Some(oldest) = self.arrivals.front()
+            && start - oldest.frame.dts > LEAD_IN_MAX
+        {
+            self.bytes -= oldest.frame.data.len();
+            self.arrivals.pop_front();
+            refused += 1;
+        }
+        refused
+    }
+
+    fn first_video(&self) -> Option<usize> {
+        self.arrivals
+            .iter()
+            .position(|arrival| arrival.frame.kind == TrackKind::Video)
+    }
+
+    /// Whether the output can begin.
+    fn is_ready(&self, tracks: &Tracks) -> bool {
+        let (Some(since), Some(newest)) = (self.since, self.arrivals.back()) else {
+            return false;
+        };
+        let waited = newest.frame.dts - since;
+        let full = self.bytes >= HELD_BYTES_MAX;
+        if self.first_video().is_some() {
+            return tracks.audio.is_some() || waited >= TRACK_WAIT || full;
+        }
+        // Only audio so far: video whose pictures come is waited for, video that is only announced is not.
+        match (&tracks.video, self.video_seen) {
+            (Some(_), true) => false,
+            (Some(_), false) => waited >= FRAME_WAIT || full,
+            (None, _) => waited >= TRACK_WAIT || full,
+        }
+    }
+}
+
+fn frame(kind: TrackKind, placed: Placed, key: bool, data: Rope, units: Units) -> Frame {
+    Frame {
+        kind,
+        pts: placed.pts,
+        dts: placed.dts,
+        key,
+        data,
+        units,
+    }
+}
+
+/// Nearly always one; then it costs no allocation.
+enum Vec1<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> IntoIterator for Vec1<T> {
+    type Item = T;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<T>, std::vec::IntoIter<T>>;
+    fn into_iter(self) -> Self::IntoIter {
+        let (one, many) = match self {
+            Self::One(one) => (Some(one), Vec::new()),
+            Self::Many(many) => (None, many),
+        };
+        one.into_iter().chain(many)
+    }
+}

@@ -1,0 +1,746 @@
+//! One connection of a publisher: input in, events and output out.
+//!
+//! After each [`Session::handle_input`], and after each call that answers a publish, the caller takes all
+//! events and all output. The same bytes in any split give the same events and the same replies; only
+//! Acknowledgements stand where the input ended.
+
+use super::address::{Address, Query};
+use super::amf0;
+use super::chunk::Reader;
+use super::command::{Call, Command, Connect, ConnectInfo};
+use super::error::{Error, ErrorKind};
+use super::handshake::Handshake;
+use super::message::{MessageKind, Payload, RawMessage, StreamId, type_id};
+use super::output::{Output, user_control};
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use tracing::trace;
+
+/// NetStreams of one connection; OBS opens one, multi-stream encoders a few.
+const STREAMS_MAX: usize = 16;
+/// Length of a command; protects memory from decoded values. The longest `connect` seen has under 1 KiB.
+const COMMAND_LEN_MAX: usize = 64 << 10;
+/// Messages that one input may bring; a read of 256 KiB of the smallest real ones (8 ms of G.711) has about 3,500.
+const EVENTS_MAX: usize = 32_768;
+/// Replies that wait to be sent; an honest peer causes about 1 KiB.
+const OUTPUT_BYTES_MAX: usize = 1 << 20;
+/// What a message costs that is held back, besides its bytes.
+const HELD_OVERHEAD: usize = 128;
+/// Smallest window of acknowledgements that is honoured; a window of 1 would cost a reply per read.
+const WINDOW_ACK_SIZE_MIN: u32 = 4096;
+
+/// What a session tells its peer and allows it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Chunk size of what we send.
+    pub chunk_size: u32,
+    /// How often the peer is to acknowledge, and how often we do if it does not say; in bytes.
+    pub window_ack_size: u32,
+    /// Length of a message; protects memory. A 4K key frame has some MiB.
+    pub message_size_max: usize,
+    /// Unfinished messages of all chunk streams together; protects memory.
+    pub partial_bytes_max: usize,
+    /// The same until a publish is accepted for the first time, and media that waits for that; a stranger gets less.
+    pub pending_bytes_max: usize,
+    /// Video FourCCs announced to Enhanced RTMP clients.
+    pub video_fourccs: &'static [&'static str],
+    /// Audio FourCCs announced to Enhanced RTMP clients.
+    pub audio_fourccs: &'static [&'static str],
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            chunk_size: 4096,
+            window_ack_size: 2_500_000,
+            message_size_max: 16 << 20,
+            partial_bytes_max: 32 << 20,
+            pending_bytes_max: 4 << 20,
+            video_fourccs: &["avc1", "hvc1"],
+            audio_fourccs: &["mp4a", ".mp3"],
+        }
+    }
+}
+
+/// Random bytes for the handshake, made by the caller.
+#[derive(Clone, Copy)]
+pub struct Seed(pub [u8; 32]);
+
+/// How far a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Stage {
+    /// Versions and random bytes are exchanged.
+    Handshake,
+    /// The handshake is over; `connect` has not come.
+    Connecting,
+    /// `connect` was answered; nothing is published.
+    Connected,
+    /// A publish waits for [`Session::accept_publish`] or [`Session::reject_publish`], and none runs.
+    Pending,
+    /// A publish runs.
+    Publishing,
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// `connect` was answered.
+    Connected(ConnectInfo),
+    /// The peer wants to publish, and waits for the answer.
+    Publish(PublishRequest),
+    /// Media of an accepted publish.
+    Message(Message),
+    /// The peer ended a publish, accepted or not.
+    Unpublish {
+        /// The NetStream that it ran on.
+        stream: StreamId,
+        /// How it said so.
+        cause: StopCause,
+    },
+    /// The answer to [`Session::ping`].
+    PingResponse {
+        /// The number that was sent.
+        timestamp_ms: u32,
+    },
+}
+
+/// What a peer wants to publish.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PublishRequest {
+    /// The NetStream to answer on.
+    pub stream: StreamId,
+    /// All but the last element of the path of app and stream name; may be empty.
+    pub app: String,
+    /// The last element of that path; never empty.
+    pub name: String,
+    /// The queries of stream name, app and `tcUrl`, in this order.
+    pub query: Query,
+    /// Name and version of the encoder, as it says.
+    pub encoder: Option<String>,
+}
+
+/// One media message, whole.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The NetStream of the publish.
+    pub stream: StreamId,
+    /// What it carries.
+    pub kind: MessageKind,
+    /// Milliseconds on the publisher's clock; wraps at 2³² (§4), with ffmpeg at 2³¹.
+    pub timestamp: u32,
+    /// Its bytes, at least one.
+    pub payload: Payload,
+}
+
+/// How a peer ends a publish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StopCause {
+    /// `FCUnpublish`: the first of two commands with which most encoders stop.
+    FcUnpublish,
+    /// `deleteStream`.
+    DeleteStream,
+    /// `closeStream`.
+    CloseStream,
+}
+
+/// Why a publish is refused or ended by the server; the codes are those that encoders react to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The name is not one, is in use, or was taken over.
+    BadName,
+    /// The peer may not publish here (any more).
+    Denied,
+    /// The server cannot take this stream: codec, space, load.
+    Rejected,
+    /// The server goes away.
+    Shutdown,
+}
+
+impl Refusal {
+    /// The `code` of the `onStatus`.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::BadName => "NetStream.Publish.BadName",
+            Self::Denied => "NetStream.Publish.Denied",
+            Self::Rejected => "NetStream.Publish.Rejected",
+            Self::Shutdown => "NetConnection.Connect.AppShutdown",
+        }
+    }
+}
+
+/// One connection, from its first byte on.
+pub struct Session {
+    config: Config,
+    /// Until it is over.
+    handshake: Option<Box<Handshake>>,
+    reader: Reader,
+    output: Output,
+    events: VecDeque<Event>,
+    connect: Option<Connect>,
+    streams: Vec<NetStream>,
+    /// The id that `createStream` gives next, if it is free.
+    next_stream: u32,
+    /// The last `FCPublish`, until its publish is accepted.
+    fc_publish: Option<f64>,
+    held_bytes: usize,
+    dropped: u64,
+    received: u64,
+    acknowledged: u64,
+    /// How often the peer wants acknowledgements.
+    ack_window: u32,
+    /// The last Window Acknowledgement Size that we sent.
+    window_sent: u32,
+    failed: Option<Error>,
+}
+
+struct NetStream {
+    id: StreamId,
+    state: StreamState,
+    /// The stream name as it was sent: `FCUnpublish` names it.
+    name: String,
+}
+
+enum StreamState {
+    Idle,
+    /// Waits for the caller's answer, with the media that the peer sends meanwhile: not every encoder waits.
+    Pending(Vec<Message>),
+    Publishing,
+    /// Refused or ended by us; what the peer still sends is dropped.
+    Ended,
+}
+
+impl Session {
+    /// A connection that was just accepted.
+    pub fn new(config: Config, seed: Seed) -> Self {
+        let partial_bytes_max = config.pending_bytes_max.min(config.partial_bytes_max);
+        Self {
+            handshake: Some(Box::new(Handshake::new(seed.0))),
+            reader: Reader::new(config.message_size_max, partial_bytes_max),
+            output: Output::new(),
+            events: VecDeque::new(),
+            connect: None,
+            streams: Vec::new(),
+            next_stream: 1,
+            fc_publish: None,
+            held_bytes: 0,
+            dropped: 0,
+            received: 0,
+            acknowledged: 0,
+            ack_window: config.window_ack_size.max(WINDOW_ACK_SIZE_MIN),
+            window_sent: 0,
+            failed: None,
+            config,
+        }
+    }
+
+    /// Takes what arrived. After an error there is nothing more to say to this peer but what is in the output.
+    pub fn handle_input(&mut self, mut input: Bytes) -> Result<(), Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.received = self.received.saturating_add(input.len() as u64);
+        self.process(&mut input).map_err(|kind| {
+            let at = self.received.saturating_sub(input.len() as u64);
+            self.failed.insert(Error { kind, at }).clone()
+        })
+    }
+
+    /// What happened since, oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// What is to be sent, in one piece.
+    pub fn poll_output(&mut self) -> Option<Bytes> {
+        self.output.take()
+    }
+
+    /// Lets a pending publish begin. Media that came meanwhile is among the events now.
+    pub fn accept_publish(&mut self, stream: StreamId) {
+        let Some(found) = self.streams.iter_mut().find(|found| found.id == stream) else {
+            return;
+        };
+        let StreamState::Pending(held) = &mut found.state else {
+            return;
+        };
+        for message in held.drain(..) {
+            self.held_bytes = self.held_bytes.saturating_sub(held_len(&message));
+            self.events.push_back(Event::Message(message));
+        }
+        found.state = StreamState::Publishing;
+        self.reader
+            .set_partial_bytes_max(self.config.partial_bytes_max);
+        self.output
+            .user_control(user_control::STREAM_BEGIN, stream.0);
+        if let Some(transaction) = self.fc_publish.take() {
+            self.output.on_fc_publish(transaction, &found.name);
+        }
+        let description = "publishing";
+        self.output
+            .status(stream, "status", "NetStream.Publish.Start", description);
+    }
+
+    /// Refuses a pending publish; the encoder shows `description`. The connection stays.
+    pub fn reject_publish(&mut self, stream: StreamId, refusal: Refusal, description: &str) {
+        self.end_publish(stream, refusal, description);
+    }
+
+    /// Ends a publish, running or pending; the encoder shows `description`. The connection stays.
+    pub fn end_publish(&mut self, stream: StreamId, refusal: Refusal, description: &str) {
+        let Some(found) = self.streams.iter_mut().find(|found| found.id == stream) else {
+            return;
+        };
+        match mem::replace(&mut found.state, StreamState::Ended) {
+            StreamState::Pending(held) => self.discard(held),
+            StreamState::Publishing => {}
+            idle => {
+                found.state = idle;
+                return;
+            }
+        }
+        self.output
+            .status(stream, "error", refusal.code(), description);
+    }
+
+    /// Asks the peer for a sign of life; `timestamp_ms` comes back in [`Event::PingResponse`]. Not every encoder answers.
+    pub fn ping(&mut self, timestamp_ms: u32) {
+        if self.handshake.is_none() {
+            self.output
+                .user_control(user_control::PING_REQUEST, timestamp_ms);
+        }
+    }
+
+    /// Asks the peer to connect anew (Enhanced RTMP), if it knows how to. `false`: it does not.
+    pub fn request_reconnect(&mut self, description: &str) -> bool {
+        let able = self
+            .connect
+            .as_ref()
+            .is_some_and(|connect| connect.info.caps & 1 != 0);
+        if able {
+            let code = "NetConnection.Connect.ReconnectRequest";
+            self.output.status(StreamId(0), "status", code, description);
+        }
+        able
+    }
+
+    /// How far the connection has come.
+    pub fn stage(&self) -> Stage {
+        let state =
+            |wanted: fn(&StreamState) -> bool| self.streams.iter().any(|s| wanted(&s.state));
+        if self.handshake.is_some() {
+            Stage::Handshake
+        } else if self.connect.is_none() {
+            Stage::Connecting
+        } else if state(|state| matches!(state, StreamState::Publishing)) {
+            Stage::Publishing
+        } else if state(|state| matches!(state, StreamState::Pending(_))) {
+            Stage::Pending
+        } else {
+            Stage::Connected
+        }
+    }
+
+    /// Bytes received so far.
+    pub const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Media messages that belonged to no running publish, or were too much while one was pending.
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn process(&mut self, input: &mut Bytes) -> Result<(), ErrorKind> {
+        if let Some(handshake) = &mut self.handshake {
+            if !handshake.handle(input, &mut self.output.buffer)? {
+                return Ok(());
+            }
+            self.handshake = None;
+        }
+        self.reader.begin_input(input.len());
+        while let Some(message) = self.reader.read(input)? {
+            self.handle_message(message)?;
+        }
+        self.reader.end_input();
+        if self.received.saturating_sub(self.acknowledged) >= self.ack_window.into() {
+            self.acknowledged = self.received;
+            // The sequence number wraps (§5.4.3).
+            self.output.acknowledgement(self.received as u32);
+        }
+        Ok(())
+    }
+
+    /// Control messages count on whatever chunk stream and message stream they come: cameras mix them up.
+    fn handle_message(&mut self, mut message: RawMessage) -> Result<(), ErrorKind> {
+        match message.type_id {
+            type_id::AUDIO => return self.media(MessageKind::Audio, message),
+            type_id::VIDEO => return self.media(MessageKind::Video, message),
+            type_id::DATA => return self.media(MessageKind::Data, message),
+            type_id::DATA_AMF3 => {
+                strip_selector(&mut message);
+                return self.media(MessageKind::Data, message);
+            }
+            type_id::AGGREGATE => return self.aggregate(&message),
+            type_id::SET_CHUNK_SIZE => {
+                if let Some(size) = number(&message) {
+                    self.reader.set_chunk_size(size)?;
+                }
+            }
+            type_id::ABORT => number(&message)
+                .into_iter()
+                .for_each(|csid| self.reader.abort(csid)),
+            type_id::ACKNOWLEDGEMENT => {}
+            type_id::USER_CONTROL => self.user_control(&message),
+            type_id::WINDOW_ACK_SIZE => {
+                if let Some(size) = number(&message).filter(|size| *size > 0) {
+                    self.ack_window = size.max(WINDOW_ACK_SIZE_MIN);
+                }
+            }
+            type_id::SET_PEER_BANDWIDTH => self.set_peer_bandwidth(&message),
+            type_id::COMMAND_AMF3 => {
+                strip_selector(&mut message);
+                self.command(&message)?;
+            }
+            type_id::COMMAND => self.command(&message)?,
+            other => trace!(
+                type_id = other,
+                len = message.len(),
+                "message of a type without use"
+            ),
+        }
+        if self.output.len() > OUTPUT_BYTES_MAX {
+            return Err(ErrorKind::Output {
+                max: OUTPUT_BYTES_MAX,
+            });
+        }
+        Ok(())
+    }
+
+    fn media(&mut self, kind: MessageKind, raw: RawMessage) -> Result<(), ErrorKind> {
+        // Empty audio means silence (Enhanced RTMP), empty video and data nothing at all.
+        if raw.payload.is_empty() {
+            return Ok(());
+        }
+        let Some(stream) = find_publish(&mut self.streams, raw.stream) else {
+            self.dropped = self.dropped.saturating_add(1);
+            return Ok(());
+        };
+        let mut message = Message {
+            stream: stream.id,
+            kind,
+            timestamp: raw.timestamp,
+            payload: raw.payload,
+        };
+        match &mut stream.state {
+            StreamState::Publishing => {
+                if self.events.len() >= EVENTS_MAX {
+                    return Err(ErrorKind::Events { max: EVENTS_MAX });
+                }
+                self.events.push_back(Event::Message(message));
+            }
+            StreamState::Pending(held)
+                if self.held_bytes.saturating_add(held_len(&message))
+                    <= self.config.pending_bytes_max =>
+            {
+                self.held_bytes = self.held_bytes.saturating_add(held_len(&message));
+                // Held messages must not keep read buffers alive.
+                let copy: Bytes = message.payload.iter().flatten().copied().collect();
+                message.payload = SmallVec::from_iter([copy]);
+                held.push(message);
+            }
+            _ => self.dropped = self.dropped.saturating_add(1),
+        }
+        Ok(())
+    }
+
+    fn aggregate(&mut self, message: &RawMessage) -> Result<(), ErrorKind> {
+        for part in message.split_aggregate() {
+            let kind = match part.type_id {
+                type_id::AUDIO => MessageKind::Audio,
+                type_id::VIDEO => MessageKind::Video,
+                type_id::DATA => MessageKind::Data,
+                // Neither control messages nor aggregates belong into one.
+                _ => continue,
+            };
+            self.media(kind, part)?;
+        }
+        Ok(())
+    }
+
+    fn user_control(&mut self, message: &RawMessage) {
+        let payload = message.contiguous();
+        let Some((&[e1, e0, v3, v2, v1, v0], _)) = payload.split_first_chunk() else {
+            return;
+        };
+        let value = u32::from_be_bytes([v3, v2, v1, v0]);
+        match u16::from_be_bytes([e1, e0]) {
+            user_control::PING_REQUEST => {
+                self.output.user_control(user_control::PING_RESPONSE, value)
+            }
+            user_control::PING_RESPONSE if self.events.len() < EVENTS_MAX => {
+                self.events.push_back(Event::PingResponse {
+                    timestamp_ms: value,
+                });
+            }
+            // Buffer lengths, and events that no specification knows.
+            _ => {}
+        }
+    }
+
+    /// The peer limits what we may send before it acknowledges; we confirm, as §5.4.5 asks. Three kinds of
+    /// limit are defined, others mean nothing.
+    fn set_peer_bandwidth(&mut self, message: &RawMessage) {
+        let payload = message.contiguous();
+        if let Some((&[s3, s2, s1, s0, 0..=2], _)) = payload.split_first_chunk() {
+            let size = u32::from_be_bytes([s3, s2, s1, s0]);
+            if size != 0 && size != self.window_sent {
+                self.window_sent = size;
+                self.output.window_ack_size(size);
+            }
+        }
+    }
+
+    fn command(&mut self, message: &RawMessage) -> Result<(), ErrorKind> {
+        let len = message.len();
+        if len > COMMAND_LEN_MAX {
+            return Err(ErrorKind::CommandTooLong {
+                len,
+                max: COMMAND_LEN_MAX,
+            });
+        }
+        let values = amf0::decode(&message.contiguous())?;
+        let Some(Command { transaction, call }) = Command::parse(&values) else {
+            return Ok(());
+        };
+        match call {
+            Call::Connect(connect) => self.connect(transaction, connect),
+            Call::CreateStream => self.create_stream(transaction),
+            Call::Publish { name } => return self.publish(message.stream, transaction, name),
+            Call::FcPublish { .. } => {
+                self.fc_publish = Some(transaction);
+                self.output.result(transaction);
+            }
+            Call::FcUnpublish { name } => {
+                let id = self.named(&name);
+                self.unpublish(id, StopCause::FcUnpublish);
+                self.output.result(transaction);
+            }
+            Call::CloseStream => {
+                self.unpublish(Some(message.stream), StopCause::CloseStream);
+                self.output.result(transaction);
+            }
+            Call::DeleteStream { stream } => {
+                let id = stream.map(StreamId);
+                self.unpublish(id, StopCause::DeleteStream);
+                self.streams.retain(|stream| Some(stream.id) != id);
+                self.output.result(transaction);
+            }
+            Call::Play => {
+                let description = "playing over RTMP is not offered here, use HLS";
+                let code = "NetStream.Play.StreamNotFound";
+                self.output
+                    .status(message.stream, "error", code, description);
+            }
+            Call::GetStreamLength if transaction != 0.0 => {
+                self.output.result_number(transaction, 0.0)
+            }
+            Call::ReleaseStream | Call::Courtesy => self.output.result(transaction),
+            Call::GetStreamLength | Call::Reply => {}
+            Call::Unknown { name } => {
+                trace!(name, "unknown command");
+                self.output
+                    .error(transaction, "NetConnection.Call.Failed", "unknown command");
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, transaction: f64, connect: Connect) {
+        if self.connect.is_some() {
+            let code = "NetConnection.Connect.Rejected";
+            self.output.error(transaction, code, "already connected");
+            return;
+        }
+        self.window_sent = self.config.window_ack_size;
+        self.output.window_ack_size(self.config.window_ack_size);
+        self.output.set_peer_bandwidth(self.config.window_ack_size);
+        // Before the first message that is longer than 128 bytes.
+        self.output.set_chunk_size(self.config.chunk_size);
+        let (video, audio) = (self.config.video_fourccs, self.config.audio_fourccs);
+        self.output.connected(transaction, &connect, video, audio);
+        self.events
+            .push_back(Event::Connected(connect.info.clone()));
+        self.connect = Some(connect);
+    }
+
+    fn create_stream(&mut self, transaction: f64) {
+        while self
+            .streams
+            .iter()
+            .any(|stream| stream.id.0 == self.next_stream)
+        {
+            self.next_stream = self.next_stream.wrapping_add(1).max(1);
+        }
+        let id = StreamId(self.next_stream);
+        if self.add_stream(id).is_none() {
+            self.output
+                .error(transaction, "NetConnection.Call.Failed", "too many streams");
+            return;
+        }
+        self.next_stream = self.next_stream.wrapping_add(1).max(1);
+        self.output.result_number(transaction, id.0.into());
+    }
+
+    /// The NetStream `id`, made if it is new (some encoders publish on stream 1 without asking for one).
+    fn add_stream(&mut self, id: StreamId) -> Option<&mut NetStream> {
+        if !self.streams.iter().any(|stream| stream.id == id) {
+            if self.streams.len() >= STREAMS_MAX {
+                return None;
+            }
+            self.streams.push(NetStream {
+                id,
+                state: StreamState::Idle,
+                name: String::new(),
+            });
+        }
+        self.streams.iter_mut().find(|stream| stream.id == id)
+    }
+
+    fn publish(&mut self, id: StreamId, transaction: f64, name: String) -> Result<(), ErrorKind> {
+        let Some(connect) = &self.connect else {
+            return Err(ErrorKind::NotConnected { command: "publish" });
+        };
+        let address = Address::resolve(connect.app.as_deref(), connect.tc_url.as_deref(), &name);
+        let encoder = connect.info.encoder.clone();
+        trace!(stream = %id, app = address.app, name = address.name, transaction, "publish");
+        let refusal = match self.add_stream(id) {
+            None => Some((Refusal::Rejected, "too many streams on one connection")),
+            Some(stream) => match stream.state {
+                StreamState::Pending(_) | StreamState::Publishing if stream.name == name => {
+                    return Ok(());
+                }
+                StreamState::Pending(_) | StreamState::Publishing => {
+                    Some((Refusal::BadName, "this stream publishes already"))
+                }
+                _ if address.name.is_empty() => Some((Refusal::BadName, "the stream has no name")),
+                _ => {
+                    stream.state = StreamState::Pending(Vec::new());
+                    stream.name = name;
+                    None
+                }
+            },
+        };
+        if let Some((refusal, description)) = refusal {
+            self.output.status(id, "error", refusal.code(), description);
+            return Ok(());
+        }
+        self.events.push_back(Event::Publish(PublishRequest {
+            stream: id,
+            app: address.app,
+            name: address.name,
+            query: address.query,
+            encoder,
+        }));
+        Ok(())
+    }
+
+    /// The publish that `FCUnpublish` means: the one of that name, or the only one.
+    fn named(&self, name: &str) -> Option<StreamId> {
+        let mut running = self.streams.iter().filter(|stream| stream.runs());
+        let named = running.clone().find(|stream| stream.name == name);
+        let only = running.next().filter(|_| running.next().is_none());
+        named.or(only).map(|stream| stream.id)
+    }
+
+    fn unpublish(&mut self, id: Option<StreamId>, cause: StopCause) {
+        let Some(stream) = self.streams.iter_mut().find(|stream| Some(stream.id) == id) else {
+            return;
+        };
+        let (id, ran) = (stream.id, stream.runs());
+        if let StreamState::Pending(held) = mem::replace(&mut stream.state, StreamState::Idle) {
+            self.discard(held);
+        }
+        if ran {
+            let code = "NetStream.Unpublish.Success";
+            self.output.status(id, "status", code, "unpublished");
+            self.events
+                .push_back(Event::Unpublish { stream: id, cause });
+        }
+    }
+
+    fn discard(&mut self, held: Vec<Message>) {
+        self.dropped = self.dropped.saturating_add(held.len() as u64);
+        let bytes: usize = held.iter().map(held_len).sum();
+        self.held_bytes = self.held_bytes.saturating_sub(bytes);
+    }
+}
+
+impl NetStream {
+    /// Whether the caller knows of a publish here.
+    const fn runs(&self) -> bool {
+        matches!(
+            self.state,
+            StreamState::Pending(_) | StreamState::Publishing
+        )
+    }
+}
+
+/// The publish that a media message belongs to: its stream's, or, for a stream that does not exist (encoders
+/// that write 0 or 1 whatever they were given), the only one.
+fn find_publish(streams: &mut [NetStream], id: StreamId) -> Option<&mut NetStream> {
+    if let Some(index) = streams.iter().position(|stream| stream.id == id) {
+        return streams.get_mut(index);
+    }
+    let mut running = streams.iter_mut().filter(|stream| stream.runs());
+    let only = running.next()?;
+    running.next().is_none().then_some(only)
+}
+
+fn held_len(message: &Message) -> usize {
+    let bytes: usize = message.payload.iter().map(Bytes::len).sum();
+    bytes.saturating_add(HELD_OVERHEAD)
+}
+
+/// The four bytes of most control messages; `None`, and no harm done, if they are not there.
+fn number(message: &RawMessage) -> Option<u32> {
+    let payload = message.contiguous();
+    payload
+        .first_chunk()
+        .map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// Takes off the byte in front of the AMF0 of messages that are called AMF3.
+fn strip_selector(message: &mut RawMessage) {
+    if message.payload.first().and_then(|piece| piece.first()) == Some(&0) {
+        message.strip_selector();
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let len: usize = self.payload.iter().map(Bytes::len).sum();
+        write!(
+            f,
+            "{:?} of stream {} at {} ms, {len} bytes:",
+            self.kind, self.stream, self.timestamp
+        )?;
+        let mut bytes = self.payload.iter().flatten();
+        bytes
+            .by_ref()
+            .take(16)
+            .try_for_each(|byte| write!(f, " {byte:02x}"))?;
+        f.write_str(if bytes.next().is_some() { " …" } else { "" })
+    }
+}
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! The books of the open segment: when it began, what it holds, what its parts are.
+
+use super::{Cut, Policy};
+use crate::media::{Duration, Part, Segment, Timestamp, WallTime};
+
+/// What is known of a segment when it begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opening {
+    /// Decoding time of its first frame.
+    pub start: Timestamp,
+    /// Wall-clock time of its first frame.
+    pub program_date_time: WallTime,
+    /// Whether a discontinuity stands before it.
+    pub discontinuity: bool,
+    /// Whether decoding can start with it.
+    pub independent: bool,
+}
+
+/// Counts segments and parts of one session.
+#[derive(Debug)]
+pub struct Segmenter {
+    policy: Policy,
+    promise: Option<u32>,
+    number: u64,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    opening: Opening,
+    size: u64,
+    parts: Vec<Part>,
+    part_start: Timestamp,
+    part_size: u64,
+    part_independent: bool,
+}
+
+impl Segmenter {
+    /// Begins with segment `number`; `promise` is the target duration of the recording if an
+    /// earlier session fixed it.
+    pub fn new(policy: Policy, number: u64, promise: Option<u32>) -> Self {
+        Self {
+            policy,
+            promise,
+            number,
+            open: None,
+        }
+    }
+
+    /// Whether a segment is open.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// `EXT-X-TARGETDURATION` in seconds, once the first segment has fixed it.
+    pub fn promise(&self) -> Option<u32> {
+        self.promise
+    }
+
+    /// What has to end before a frame that is decoded at `at`, lasts `frame` and with which
+    /// decoding can start or not.
+    pub fn decide(&self, at: Timestamp, can_start: bool, frame: Duration) -> Cut {
+        let Some(open) = &self.open else {
+            return Cut::None;
+        };
+        self.policy.decide(
+            can_start,
+            at - open.opening.start,
+            at - open.part_start,
+            frame,
+            self.promise,
+        )
+    }
+
+    /// Begins a segment.
+    pub fn begin(&mut self, opening: Opening) {
+        self.open = Some(Open {
+            size: 0,
+            parts: Vec::new(),
+            part_start: opening.start,
+            part_size: 0,
+            part_independent: opening.independent,
+            opening,
+        });
+    }
+
+    /// Counts bytes of the open part.
+    pub fn wrote(&mut self, bytes: usize) {
+        if let Some(open) = &mut self.open {
+            open.part_size += bytes as u64;
+        }
+    }
+
+    /// Ends the open part; the next begins at `at` with a frame from which one can decode or not.
+    pub fn end_part(&mut self, at: Timestamp, can_start: bool) -> Option<Part> {
+        let open = self.open.as_mut()?;
+        if open.part_size == 0 {
+            return None;
+        }
+        let part = Part {
+            duration: at - open.part_start,
+            size: open.part_size,
+            independent: open.part_independent,
+        };
+        open.parts.push(part);
+        open.size += part.size;
+        open.part_start = at;
+        open.part_size = 0;
+        open.part_independent = can_start;
+        Some(part)
+    }
+
+    /// Ends the open segment at `at`, its last part included; `frame` is how long its frames last.
+    pub fn end_segment(&mut self, at: Timestamp, frame: Duration) -> Option<Segment> {
+        self.end_part(at, false);
+        let open = self.open.take()?;
+        let duration = at - open.opening.start;
+        if self.promise.is_none() {
+            self.promise = Some(self.policy.promise(duration, frame));
+        }
+        let segment = Segment {
+            number: self.number,
+            start: open.opening.start,
+            program_date_time: open.opening.program_date_time,
+            duration,
+            size: open.size,
+            discontinuity: open.opening.discontinuity,
+            independent: open.opening.independent,
+            gap: false,
+            parts: open.parts,
+        };
+        self.number += 1;
+        Some(segment)
+    }
+
+    /// The number of the open segment, or of the next.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// When the open segment began, and at what time of the wall clock.
+    pub fn opening(&self) -> Option<&Opening> {
+        self.open.as_ref().map(|open| &open.opening)
+    }
+}
