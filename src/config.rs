@@ -51,8 +51,6 @@ pub struct Rtmp {
     pub publish_timeout: Span,
     /// Silence after which a publisher is taken to be gone.
     pub idle_timeout: Span,
-    /// How long reads of one connection are merged.
-    pub read_interval: Span,
 }
 
 /// `[http]`
@@ -176,7 +174,6 @@ impl Default for Config {
                 connections_max: 1000,
                 publish_timeout: secs(10),
                 idle_timeout: secs(15),
-                read_interval: Span(Duration::from_millis(20)),
             },
             http: Http {
                 listen: any(8080),

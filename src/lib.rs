@@ -14,23 +14,23 @@
 pub mod id;
 pub mod key;
 
-// pub mod net;
+pub mod net;
 pub mod rtmp;
 
 pub mod flv;
 pub mod media;
-// pub mod mux;
-// pub mod pipeline;
+pub mod mux;
+pub mod pipeline;
 pub mod segment;
 
 pub mod playlist;
-// pub mod publish;
+pub mod publish;
 pub mod store;
 
 pub mod control;
 pub mod http;
 
-// pub mod app;
-// pub mod cli;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,2 +1,5 @@
-//! millstream: RTMP in, HLS out.
-fn main() {}
+//! The `millstream` command.
+
+fn main() -> std::process::ExitCode {
+    millstream::cli::run()
+}

@@ -8,7 +8,7 @@
 use crate::flv::{self, Demuxer, Sample, TagKind};
 use crate::media::timeline::{Placed, Samples, Timeline, WireTime};
 use crate::media::{
-    Duration, Frame, Part, Rope, Segment, Timestamp, TrackKind, Tracks, Units, WallTime,
+    Begin, Duration, Frame, Part, Rope, Segment, Timestamp, TrackKind, Tracks, Units, WallTime,
 };
 use crate::mux::ts::Muxer;
 use crate::segment::{Cut, Opening, Policy, Segmenter};
@@ -25,19 +25,6 @@ pub const LEAD_IN_MAX: Duration = Duration::from_ms(500);
 pub const HELD_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a growing part that are handed over before the part ends; bounds a session's memory.
 pub const WRITE_BYTES: usize = 192 << 10;
-
-/// Where a session takes up its recording.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Begin {
-    /// Media sequence number of its first segment.
-    pub number: u64,
-    /// Whether segments of an earlier session come before it.
-    pub continues: bool,
-    /// `EXT-X-TARGETDURATION` in seconds, if an earlier session fixed it.
-    pub target_duration_s: Option<u32>,
-    /// Program date time at which the earlier session ended.
-    pub not_before: Option<WallTime>,
-}
 
 /// What is to be done, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -210,7 +197,13 @@ impl Pipeline {
                 independent: sample.key && !sample.recovery,
                 jump: placed.jump,
                 end_before,
-                frame: frame(TrackKind::Video, placed, sample.key || sample.recovery, sample.data, sample.units),
+                frame: frame(
+                    TrackKind::Video,
+                    placed,
+                    sample.key || sample.recovery,
+                    sample.data,
+                    sample.units,
+                ),
             });
         }
         let (rate, per_frame) = self
@@ -241,7 +234,10 @@ impl Pipeline {
                 dts: placed.dts + later,
                 jump: placed.jump && nth == 0,
             };
-            arrival(placed, sample.data.slice(unit.offset as usize, unit.len as usize))
+            arrival(
+                placed,
+                sample.data.slice(unit.offset as usize, unit.len as usize),
+            )
         });
         Vec1::Many(split.collect())
     }
@@ -445,16 +441,11 @@ impl Pipeline {
     }
 
     fn drop_frame(&mut self, reason: &str) {
-        match self.stats.dropped.get_mut(reason) {
-            Some(count) => *count += 1,
-            // Reasons that carry a number out of the input must not grow the table without bound.
-            None if self.stats.dropped.len() >= DROP_REASONS_MAX => {
-                *self.stats.dropped.entry("other".to_owned()).or_default() += 1;
-            }
-            None => {
-                self.stats.dropped.insert(reason.to_owned(), 1);
-            }
-        }
+        // Reasons that carry a number out of the input must not grow the table without bound.
+        let full = self.stats.dropped.len() >= DROP_REASONS_MAX;
+        let known = self.stats.dropped.contains_key(reason);
+        let reason = if full && !known { "other" } else { reason };
+        *self.stats.dropped.entry(reason.to_owned()).or_default() += 1;
     }
 }
 

@@ -1,38 +1,53 @@
-//! The entrance for whoever serves: which playlists and segments there are, and who is live.
+//! The only entrance for whoever serves or publishes: who may publish where, which channels are
+//! live, which playlists and segments there are.
 //!
 //! Speaks in our own words. Does not know HTTP, RTMP or any foreign API.
 
-use crate::id::{ChannelId, RecordingId};
+mod archive;
+pub mod auth;
+pub mod journal;
+pub mod live;
+pub mod recording;
+
+use crate::id::ChannelId;
 use crate::key::{Container, MediaPath, RecordingKey};
 use crate::playlist::Document;
+use crate::store::disk::Disk;
 use crate::store::{self, Cached, Meta, Object, SegmentCache, Store};
+use archive::Archive;
+use auth::{Denied, Grant, Keys};
 use bytes::Bytes;
-use dashmap::DashMap;
-use std::collections::HashMap;
+use live::{Claim, Refused, Registry, SecondPublisher};
+use recording::Recording;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Channels, their playlists and their segments. Cheap to clone.
 #[derive(Clone)]
 pub struct Control(Arc<Inner>);
 
 struct Inner {
+    settings: Settings,
     store: Store,
+    disk: Disk,
     cache: SegmentCache,
-    channels: DashMap<ChannelId, Channel>,
+    keys: Keys,
+    registry: Registry,
+    archive: Archive,
 }
 
-#[derive(Default)]
-struct Channel {
-    live: Option<LiveChannel>,
-    index: Option<Document>,
-    recordings: HashMap<RecordingId, Playlists>,
-}
-
-#[derive(Default)]
-struct Playlists {
-    media: Option<Document>,
-    vod: Option<Document>,
+/// What control is told by the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Segments in a live playlist.
+    pub window_segments: usize,
+    /// How long an ended push may be taken up again.
+    pub reconnect_window: Duration,
+    /// What happens to a second publisher.
+    pub second_publisher: SecondPublisher,
+    /// Memory for segments that viewers want.
+    pub cache_bytes: u64,
 }
 
 /// A channel that somebody pushes to.
@@ -87,51 +102,91 @@ pub enum Lookup {
     },
     /// The store failed.
     #[error("{0}")]
-    Store(#[source] store::Error),
+    Store(#[from] store::Error),
 }
 
 impl Control {
-    /// Serves what is in `store`, through a cache of at most `cache_bytes`.
-    pub fn new(store: Store, cache_bytes: u64) -> Self {
+    /// Serves and fills `store`, which is what `disk` writes.
+    pub fn new(settings: Settings, store: Store, disk: Disk, keys: Keys) -> Self {
         Self(Arc::new(Inner {
+            archive: Archive::new(store.clone(), settings.window_segments),
+            cache: SegmentCache::new(settings.cache_bytes),
+            registry: Registry::default(),
+            settings,
             store,
-            cache: SegmentCache::new(cache_bytes),
-            channels: DashMap::new(),
+            disk,
+            keys,
         }))
     }
 
-    /// The store behind it.
-    pub fn store(&self) -> &Store {
-        &self.0.store
+    /// The keys of all channels.
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
     }
 
-    /// The segments in memory.
-    pub fn cache(&self) -> &SegmentCache {
-        &self.0.cache
+    /// What writes segments.
+    pub fn disk(&self) -> &Disk {
+        &self.0.disk
+    }
+
+    /// Whether whoever shows `key` may publish to `hub`/`name`.
+    pub fn may_publish(&self, hub: &str, name: &str, key: Option<&str>) -> Result<Grant, Denied> {
+        self.0.keys.publish(hub, name, key)
+    }
+
+    /// Begins a session of a channel, as soon as a predecessor that is taken over has let go.
+    pub async fn claim(&self, grant: &Grant) -> Result<Claim, Refused> {
+        let claim = self.0.registry.claim(self, grant).await?;
+        self.forget(grant.channel());
+        Ok(claim)
+    }
+
+    /// Ends all sessions and refuses new ones.
+    pub fn stop(&self) {
+        self.0.registry.stop();
+    }
+
+    /// Ends the recordings that wait for their publishers to come back.
+    pub async fn end_recordings(&self) {
+        self.0.registry.end_all(self).await;
     }
 
     /// The playlist that `path` names.
     pub async fn document(&self, path: &MediaPath) -> Result<Document, Lookup> {
-        let (id, key) = match path {
+        let (channel, key) = match path {
             MediaPath::Index(channel) => (channel, None),
             MediaPath::Media(key) | MediaPath::Vod(key) | MediaPath::Segment(key, ..) => {
                 (&key.channel, Some(key))
             }
         };
-        let channel = self.0.channels.get(id);
-        let channel = channel.ok_or_else(|| Lookup::NoChannel(id.clone()))?;
-        let document = match key {
-            None => &channel.index,
-            Some(key) => {
-                let recording = channel.recordings.get(&key.recording);
-                let playlists = recording.ok_or_else(|| Lookup::NoRecording(key.clone()))?;
-                match path {
-                    MediaPath::Vod(_) => &playlists.vod,
-                    _ => &playlists.media,
-                }
+        let not_yet = || Lookup::NotYet(channel.clone());
+        let making = self.0.registry.recording(channel);
+        let making = making.filter(|making| key.is_none_or(|key| key == making.key()));
+        if let Some(making) = making {
+            let document = match path {
+                MediaPath::Index(_) => making.index(),
+                MediaPath::Vod(key) => self.0.archive.growing(key).await?,
+                MediaPath::Media(_) | MediaPath::Segment(..) => making.media(),
+            };
+            return document.ok_or_else(not_yet);
+        }
+        let newest;
+        let key = match key {
+            Some(key) => key,
+            None => {
+                newest = self.0.archive.newest(channel).await?;
+                newest
+                    .as_ref()
+                    .ok_or_else(|| Lookup::NoChannel(channel.clone()))?
             }
         };
-        document.clone().ok_or_else(|| Lookup::NotYet(id.clone()))
+        let archived = self.0.archive.recording(key).await?;
+        let archived = archived.ok_or_else(|| Lookup::NoRecording(key.clone()))?;
+        Ok(match path {
+            MediaPath::Index(_) => archived.index.clone(),
+            MediaPath::Vod(_) => archived.vod.clone(),
+            MediaPath::Media(_) | MediaPath::Segment(..) => archived.media.clone(),
+        })
     }
 
     /// The bytes of segment `number`.
@@ -154,44 +209,29 @@ impl Control {
 
     /// The channels that are live, by name.
     pub fn live(&self) -> Vec<LiveChannel> {
-        let channels = self.0.channels.iter();
-        let mut live: Vec<_> = channels
-            .filter_map(|channel| channel.live.clone())
-            .collect();
+        let mut live = self.0.registry.live();
         live.sort_unstable_by(|a, b| a.channel.cmp(&b.channel));
         live
     }
 
-    /// A push begins: until its first playlist comes, lookups answer [`Lookup::NotYet`].
-    pub fn begin_live(&self, live: LiveChannel) {
-        let mut channel = self.0.channels.entry(live.channel.clone()).or_default();
-        channel.live = Some(live);
+    fn registry(&self) -> &Registry {
+        &self.0.registry
     }
 
-    /// The push is over; its playlists stay.
-    pub fn end_live(&self, channel: &ChannelId) {
-        if let Some(mut channel) = self.0.channels.get_mut(channel) {
-            channel.live = None;
-        }
+    fn new_recording(&self, key: RecordingKey) -> Recording {
+        Recording::new(key, self.0.settings.window_segments)
     }
 
-    /// From now on `path` is this playlist. The caller vouches for every byte that it names.
-    pub fn put_document(&self, path: &MediaPath, document: Document) {
-        let (MediaPath::Media(key) | MediaPath::Vod(key) | MediaPath::Segment(key, ..)) = path
-        else {
-            if let MediaPath::Index(id) = path {
-                let mut channel = self.0.channels.entry(id.clone()).or_default();
-                channel.index = Some(document);
-            }
-            return;
-        };
-        let mut channel = self.0.channels.entry(key.channel.clone()).or_default();
-        let playlists = channel.recordings.entry(key.recording.clone()).or_default();
-        match path {
-            MediaPath::Media(_) => playlists.media = Some(document),
-            MediaPath::Vod(_) => playlists.vod = Some(document),
-            MediaPath::Index(_) | MediaPath::Segment(..) => {}
-        }
+    fn second_publisher(&self) -> SecondPublisher {
+        self.0.settings.second_publisher
+    }
+
+    fn reconnect_window(&self) -> Duration {
+        self.0.settings.reconnect_window
+    }
+
+    fn forget(&self, channel: &ChannelId) {
+        self.0.archive.forget(channel);
     }
 }
 

@@ -315,3 +315,176 @@ pub fn write_tag(out: &mut BytesMut, kind: TagKind, timestamp_ms: u32, body: &Ro
     out.extend_from_slice(&len.saturating_add(TAG_HEADER_LEN as u32).to_be_bytes());
     true
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(tags: &[(TagKind, u32, &'static [u8])]) -> Bytes {
+        let mut out = BytesMut::new();
+        write_header(&mut out);
+        for &(kind, timestamp_ms, body) in tags {
+            assert!(write_tag(
+                &mut out,
+                kind,
+                timestamp_ms,
+                &Bytes::from_static(body).into()
+            ));
+        }
+        out.freeze()
+    }
+
+    /// What is in a file that arrives in pieces of these lengths, over and over.
+    fn read(file: &Bytes, pieces: &[usize]) -> (Vec<Tag>, Result<(), FileError>) {
+        let mut reader = Reader::new();
+        let mut tags = Vec::new();
+        let mut rest = file.clone();
+        for &len in pieces.iter().cycle() {
+            while let Ok(Some(tag)) = reader.next_tag() {
+                tags.push(tag);
+            }
+            if rest.is_empty() {
+                break;
+            }
+            reader.push(rest.split_to(len.clamp(1, rest.len())));
+        }
+        (tags, reader.finish())
+    }
+
+    const TAGS: &[(TagKind, u32, &[u8])] = &[
+        (TagKind::Data, 0, b"metadata"),
+        (TagKind::Video, 0x0123_4567, b"video"),
+        (TagKind::Audio, u32::MAX, b""),
+        (TagKind::Audio, 23, b"a"),
+    ];
+
+    fn tags() -> Vec<Tag> {
+        let tag = |&(kind, timestamp_ms, body)| Tag {
+            kind,
+            timestamp_ms,
+            body: Bytes::from_static(body).into(),
+        };
+        TAGS.iter().map(tag).collect()
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_was_written() {
+        assert_eq!(read(&file(TAGS), &[usize::MAX]), (tags(), Ok(())));
+        assert_eq!(read(&file(&[]), &[1]), (vec![], Ok(())));
+    }
+
+    #[test]
+    fn bodies_share_the_bytes_they_were_fed() {
+        let file = file(TAGS);
+        let (tags, _) = read(&file, &[usize::MAX]);
+        let within = file.as_ptr_range();
+        for slice in tags.iter().flat_map(|tag| tag.body.slices()) {
+            assert!(within.contains(&slice.as_ptr()));
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_told() {
+        let whole = file(TAGS);
+        // Ends of the tags, without and with their trailers.
+        let mut good = vec![9, 10, 11, 12, 13];
+        let mut at = 13;
+        for (_, _, body) in TAGS {
+            at += 11 + body.len();
+            good.extend(at..=at + 4);
+            at += 4;
+        }
+        for cut in 0..=whole.len() {
+            let (seen, end) = read(&whole.slice(..cut), &[usize::MAX]);
+            assert_eq!(end.is_ok(), good.contains(&cut), "cut to {cut}: {end:?}");
+            assert_eq!(seen[..], tags()[..seen.len()], "cut to {cut}");
+        }
+        let (_, end) = read(&whole.slice(..26), &[usize::MAX]);
+        assert_eq!(
+            end.unwrap_err().to_string(),
+            "FLV file ends within the tag at byte 13: 6 bytes are missing"
+        );
+    }
+
+    #[test]
+    fn quirks() {
+        let whole = file(TAGS);
+        let check = |name: &str, change: &dyn Fn(&mut BytesMut), expected| {
+            let mut bytes = BytesMut::from(&whole[..]);
+            change(&mut bytes);
+            assert_eq!(read(&bytes.freeze(), &[7]), expected, "{name}");
+        };
+        let good = || (tags(), Ok(()));
+        let fails = |error| (vec![], Err(error));
+        check("no flags", &|b| b[4] = 0, good());
+        check("version", &|b| b[3] = 9, good());
+        check("wrong trailer", &|b| b[12] = 9, good());
+        check("stream id", &|b| b[23] = 1, good());
+        check("header length 0", &|b| b[8] = 0, good());
+        let longer = |b: &mut BytesMut| {
+            b[8] = 12;
+            let tail = b.split_off(9);
+            b.extend_from_slice(b"abc");
+            b.unsplit(tail);
+        };
+        check("longer header", &longer, good());
+        check(
+            "endless header",
+            &|b| b[6] = 2,
+            fails(FileError::HeaderTooLong(0x2_0009)),
+        );
+        check("MP4", &|b| b[0] = 0, fails(FileError::NotFlv));
+        check(
+            "encrypted",
+            &|b| b[13] |= 0x20,
+            fails(FileError::Encrypted { offset: 13 }),
+        );
+        let mut rest = tags();
+        rest.remove(0);
+        check("unknown type", &|b| b[13] = 15, (rest, Ok(())));
+        check(
+            "size beyond the end",
+            &|b| b[14] = 0xff,
+            fails(FileError::Truncated {
+                offset: 13,
+                missing: 0xff_0008 + 11 - (whole.len() as u64 - 13),
+            }),
+        );
+    }
+
+    #[test]
+    fn a_body_that_the_size_cannot_tell_is_not_written() {
+        let mut out = BytesMut::new();
+        let body = Rope::from(Bytes::from(vec![0; 0x0100_0000]));
+        assert!(!write_tag(&mut out, TagKind::Video, 0, &body));
+        assert!(out.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_tags(pieces in prop::collection::vec(1..40_usize, 1..20)) {
+            prop_assert_eq!(read(&file(TAGS), &pieces), (tags(), Ok(())));
+        }
+
+        #[test]
+        fn no_bytes_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            pieces in prop::collection::vec(1..40_usize, 1..9),
+        ) {
+            let mut file = BytesMut::new();
+            write_header(&mut file);
+            file.extend_from_slice(&bytes);
+            let file = file.freeze();
+            prop_assert_eq!(read(&file, &pieces), read(&file, &[usize::MAX]));
+            let bytes = Bytes::from(bytes);
+            prop_assert_eq!(read(&bytes, &pieces), read(&bytes, &[usize::MAX]));
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod audio;
 pub mod demux;
 pub mod file;
 pub mod metadata;
+mod parameter_sets;
 pub mod sample;
 pub mod tag;
 mod video;
@@ -16,3 +17,7 @@ pub use demux::Demuxer;
 pub use file::{Reader, Tag, TagKind};
 pub use metadata::Metadata;
 pub use sample::{Demuxed, Dropped, Error, Sample};
+
+#[cfg(test)]
+#[cfg(test)]
+mod tests;

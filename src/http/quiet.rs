@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 pub(super) struct Quiet<S> {
     stream: S,
@@ -37,7 +37,7 @@ impl<S> Quiet<S> {
             return polled;
         }
         if !self.armed {
-            self.timer.as_mut().reset(Instant::now() + self.limit);
+            self.timer.set(sleep(self.limit));
             self.armed = true;
         }
         ready!(self.timer.as_mut().poll(cx));

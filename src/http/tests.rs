@@ -1,14 +1,19 @@
 //! The face as clients see it: raw requests over TCP.
 
 use super::*;
-use crate::control::{Control, LiveChannel};
-use crate::id::{ChannelId, RecordingId};
-use crate::key::{Container, MediaPath, RecordingKey};
-use crate::playlist::{Document, Freshness};
+use crate::control::auth::{Keys, Policy};
+use crate::control::journal::Line;
+use crate::control::live::{Claim, SecondPublisher};
+use crate::control::{Control, Settings};
+use crate::key::{Container, RecordingKey};
+use crate::media::track::VideoCodec;
+use crate::media::{self, Segment, Timestamp, Tracks, VideoConfig, WallTime};
 use crate::store::Store;
+use crate::store::disk::{Disk, Fsync};
 use bytes::Bytes;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 const CACHE_BYTES: u64 = 1024 * 1024;
 /// Too large for the cache: 64 KiB is its sixteenth.
 const LARGE: usize = 300_000;
-const TEXT: &str = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:4\n";
 
 struct World {
     addr: SocketAddr,
@@ -26,6 +30,7 @@ struct World {
     key: RecordingKey,
     stop: CancellationToken,
     server: JoinHandle<()>,
+    claim: Mutex<Option<Claim>>,
     _dir: tempfile::TempDir,
 }
 
@@ -57,39 +62,32 @@ fn pattern(len: usize) -> Bytes {
         .into()
 }
 
-/// A server with one recording: segments 0 (10 bytes), 1 (large) and 2 (nothing), and playlists.
+/// A server with one recording that is being made: segments 0 (10 bytes), 1 (large) and 2 (nothing).
 async fn world(limits: Limits) -> World {
     let dir = tempfile::tempdir().expect("a directory");
-    let control = Control::new(Store::local(dir.path()).expect("a store"), CACHE_BYTES);
-    let channel = ChannelId::new("live", "a~b").expect("a name");
-    let key = RecordingKey {
-        channel: channel.clone(),
-        recording: RecordingId::at(0, 7),
+    let disk = Disk::new(dir.path(), 1, Fsync::None).expect("a disk");
+    let settings = Settings {
+        window_segments: 6,
+        reconnect_window: Duration::from_secs(30),
+        second_publisher: SecondPublisher::Takeover,
+        cache_bytes: CACHE_BYTES,
     };
+    let keys = Keys::load(Policy::Open, None).expect("no file");
+    let store = Store::local(dir.path()).expect("a store");
+    let control = Control::new(settings, store.clone(), disk, keys);
+    let (claim, key) = push(&control, "a~b").await;
     for (number, len) in [(0, 10), (1, LARGE), (2, 0)] {
         let object = key.segment(number, Container::Ts);
-        control
-            .store()
-            .put(&object, pattern(len))
-            .await
-            .expect("room");
+        store.put(&object, pattern(len)).await.expect("room");
+        let segment = segment(number, len as u64);
+        let lines = Line::segment(&segment, 2).to_text();
+        let writer = claim.disk_writer();
+        writer
+            .line(key.journal(), lines, |done| assert!(done.is_ok()))
+            .await;
+        writer.flush().await;
+        claim.recording().list(segment, 2);
     }
-    let text = |freshness| Document::new(TEXT.to_owned(), freshness);
-    control.put_document(
-        &MediaPath::Index(channel),
-        text(Freshness::Live { max_age_s: 1 }),
-    );
-    control.put_document(
-        &MediaPath::Media(key.clone()),
-        text(Freshness::Live { max_age_s: 0 }),
-    );
-    control.put_document(&MediaPath::Vod(key.clone()), text(Freshness::Settled));
-    control.begin_live(LiveChannel {
-        channel: ChannelId::new("live", "new").expect("a name"),
-        since_unix_ms: 1_763_700_000_000,
-        codecs: vec!["avc1.64001f".to_owned()],
-        resolution: Some((1280, 720)),
-    });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("bound");
     let stop = CancellationToken::new();
@@ -105,11 +103,52 @@ async fn world(limits: Limits) -> World {
         key,
         stop,
         server,
+        claim: Mutex::new(Some(claim)),
         _dir: dir,
     }
 }
 
+/// A push that begins, with the tracks that a camera has.
+async fn push(control: &Control, name: &str) -> (Claim, RecordingKey) {
+    let grant = control
+        .may_publish("live", name, None)
+        .expect("open to all");
+    let claim = control.claim(&grant).await.expect("nobody else");
+    claim.recording().set_tracks(&Tracks {
+        video: Some(Arc::new(VideoConfig {
+            codec: VideoCodec::H264,
+            parameter_sets: Vec::new(),
+            width: 1280,
+            height: 720,
+            frame_rate: None,
+            codec_string: "avc1.64001f".to_owned(),
+        })),
+        audio: None,
+    });
+    let key = claim.recording().key().clone();
+    (claim, key)
+}
+
+fn segment(number: u64, size: u64) -> Segment {
+    Segment {
+        number,
+        start: Timestamp::from_ms(2_000 * number as i64),
+        program_date_time: WallTime::from_unix_ms(2_000 * number as i64),
+        duration: media::Duration::from_secs(2),
+        size,
+        discontinuity: false,
+        independent: true,
+        gap: false,
+        parts: Vec::new(),
+    }
+}
+
 impl World {
+    /// The push is over.
+    fn leave(&self) {
+        self.claim.lock().expect("not poisoned").take();
+    }
+
     /// Asks for `path`; `{r}` in it is the recording's folder. `more` is header lines.
     async fn ask(&self, method: &str, path: &str, more: &str) -> Answer {
         let path = path.replace("{r}", &format!("/hls/{}", self.key));
@@ -239,7 +278,11 @@ async fn encodings() {
     let gzip = world
         .get("{r}/media.m3u8", "Accept-Encoding: gzip\r\n")
         .await;
-    assert_eq!(plain.text(), TEXT);
+    let text = plain.text();
+    assert!(
+        text.starts_with("#EXTM3U\n") && text.contains("/00000002.ts"),
+        "{text}"
+    );
     assert_eq!(
         (
             plain.header("content-encoding"),
@@ -258,11 +301,11 @@ async fn encodings() {
     flate2::read::GzDecoder::new(&gzip.body[..])
         .read_to_string(&mut back)
         .expect("gzip");
-    assert_eq!(back, TEXT);
+    assert_eq!(back, text);
     let refused = world
         .get("{r}/media.m3u8", "Accept-Encoding: gzip;q=0\r\n")
         .await;
-    assert_eq!(refused.text(), TEXT);
+    assert_eq!(refused.text(), text);
     let segment = world.get(SEGMENT, "Accept-Encoding: gzip\r\n").await;
     assert_eq!(
         (segment.header("content-encoding"), segment.header("vary")),
@@ -292,11 +335,16 @@ async fn freshness_and_types() {
         "public, max-age=1",
     )
     .await;
-    check("{r}/media.m3u8", playlist, "no-cache").await;
-    check("{r}/vod.m3u8", playlist, "public, max-age=3600").await;
+    check("{r}/media.m3u8", playlist, "public, max-age=1").await;
+    check("{r}/vod.m3u8", playlist, "public, max-age=1").await;
     check(SEGMENT, "video/mp2t", "public, max-age=31536000, immutable").await;
     check("/", "text/html; charset=utf-8", "no-cache").await;
     check("/api/v1/live", "application/json", "no-store").await;
+    world.control.stop();
+    world.leave();
+    world.control.end_recordings().await;
+    check("{r}/media.m3u8", playlist, "public, max-age=3600").await;
+    check("{r}/vod.m3u8", playlist, "public, max-age=3600").await;
 }
 
 #[tokio::test]
@@ -329,6 +377,7 @@ async fn head_is_get_without_a_body() {
 #[tokio::test]
 async fn what_is_not_there_says_why() {
     let world = world(Limits::default()).await;
+    let _begun = push(&world.control, "new").await;
     let check = async |path, why: &str| {
         let answer = world.get(path, "").await;
         assert_eq!(answer.status, 404, "{path}");
@@ -409,16 +458,12 @@ async fn the_live_list() {
     let row = &rows["channels"][0];
     assert_eq!(
         (&row["hub"], &row["channel"]),
-        (&"live".into(), &"new".into())
+        (&"live".into(), &"a~b".into())
     );
-    assert_eq!(row["playlist"], "/hls/live/new/index.m3u8");
-    assert_eq!(
-        (&row["width"], &row["since_ms"]),
-        (&1280.into(), &1_763_700_000_000u64.into())
-    );
-    world
-        .control
-        .end_live(&ChannelId::new("live", "new").expect("a name"));
+    assert_eq!(row["playlist"], "/hls/live/a~b/index.m3u8");
+    assert_eq!(row["width"], 1280);
+    assert!(row["since_ms"].as_i64().is_some_and(|ms| ms > 0));
+    world.leave();
     assert!(world.control.live().is_empty());
 }
 

@@ -12,6 +12,6 @@ pub mod track;
 
 pub use frame::{Frame, Unit, Units};
 pub use rope::Rope;
-pub use segment::{Part, Segment};
+pub use segment::{Begin, Part, Segment};
 pub use time::{Duration, Timestamp, WallTime};
 pub use track::{AudioConfig, TrackKind, Tracks, VideoConfig};

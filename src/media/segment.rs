@@ -35,3 +35,16 @@ pub struct Segment {
     /// The parts it is made of.
     pub parts: Vec<Part>,
 }
+
+/// Where a session takes up its recording.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Begin {
+    /// Media sequence number of its first segment.
+    pub number: u64,
+    /// Whether segments of an earlier session come before it.
+    pub continues: bool,
+    /// `EXT-X-TARGETDURATION` in seconds, if an earlier session fixed it.
+    pub target_duration_s: Option<u32>,
+    /// Program date time at which the earlier session ended.
+    pub not_before: Option<WallTime>,
+}

@@ -5,6 +5,9 @@
 //! `rtmp://host/live/cam` with no key at all are the same, and so are `a/b` + `c` and `a` + `b/c`. Empty
 //! elements (double and trailing slashes) do not count. Queries are collected: the stream name's first, then
 //! the app's, then the URL's.
+//!
+//! ffmpeg cuts `rtmp://host/live/cam?key=a/b` at the slash of the query, and nobody can tell that from an app
+//! with a query: a slash in a key has to be written `%2F`.
 
 use std::fmt;
 
@@ -229,6 +232,19 @@ mod tests {
             None,
             "cam?a=b=c?d",
             ("live", "cam", "a=b=c?d"),
+        );
+        // ffmpeg, for rtmp://host/live/cam?key=a/b and for rtmp://host/live/cam?key=a%2Fb
+        check(
+            Some("live/cam?key=a"),
+            None,
+            "b",
+            ("live/cam", "b", "key=a"),
+        );
+        check(
+            Some("live"),
+            None,
+            "cam?key=a%2Fb",
+            ("live", "cam", "key=a/b"),
         );
         // Names are as they were sent; whether they are good ones is for others to say.
         check(Some("live"), None, "..%2f", ("live", "..%2f", ""));

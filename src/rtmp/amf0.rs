@@ -345,12 +345,18 @@ mod tests {
         check(b"\x02\0\x02\xff\xfe", &[string("\u{fffd}\u{fffd}")]);
         check(b"\x0c\0\0\0\x04live", &[string("live")]);
         let app = Value::Object(vec![("app".into(), string("x"))]);
-        check(b"\x03\0\x03app\x02\0\x01x\0\0\x09", &[app.clone()]);
+        check(
+            b"\x03\0\x03app\x02\0\x01x\0\0\x09",
+            std::slice::from_ref(&app),
+        );
         // ECMA arrays with a count of 0 and of 4 billion hold what they hold.
-        check(b"\x08\0\0\0\0\0\x03app\x02\0\x01x\0\0\x09", &[app.clone()]);
+        check(
+            b"\x08\0\0\0\0\0\x03app\x02\0\x01x\0\0\x09",
+            std::slice::from_ref(&app),
+        );
         check(
             b"\x08\xff\xff\xff\xff\0\x03app\x02\0\x01x\0\0\x09",
-            &[app.clone()],
+            std::slice::from_ref(&app),
         );
         check(b"\x10\0\x01C\0\x03app\x02\0\x01x\0\0\x09", &[app]);
         check(

@@ -518,3 +518,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,7 +74,7 @@ pub enum ErrorKind {
         /// The command.
         command: &'static str,
     },
-    /// Values within values beyond [`amf0::DEPTH_MAX`](super::amf0).
+    /// Values within values within values; protects the stack.
     #[error("AMF values are nested more than {max} levels deep")]
     AmfDepth {
         /// The limit.

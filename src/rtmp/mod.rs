@@ -28,17 +28,18 @@
 mod handshake;
 
 mod chunk;
-
 mod message;
 
 mod amf0;
+mod command;
 
 mod address;
-mod command;
+
+mod event;
+mod session;
 
 mod error;
 mod output;
-mod session;
 
 #[cfg(test)]
 mod testing;
@@ -46,7 +47,6 @@ mod testing;
 pub use address::Query;
 pub use command::ConnectInfo;
 pub use error::{Error, ErrorKind, Fault};
+pub use event::{Config, Event, Message, PublishRequest, Refusal, Seed, Stage, StopCause};
 pub use message::{MessageKind, Payload, StreamId};
-pub use session::{
-    Config, Event, Message, PublishRequest, Refusal, Seed, Session, Stage, StopCause,
-};
+pub use session::Session;

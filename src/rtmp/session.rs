@@ -2,20 +2,21 @@
 //!
 //! After each [`Session::handle_input`], and after each call that answers a publish, the caller takes all
 //! events and all output. The same bytes in any split give the same events and the same replies; only
-//! Acknowledgements stand where the input ended.
+//! Acknowledgements stand where the input ended, and the answer to a publish where the caller gave it: what
+//! the peer does on that stream until then waits for the answer.
 
-use super::address::{Address, Query};
+use super::address::Address;
 use super::amf0;
 use super::chunk::Reader;
-use super::command::{Call, Command, Connect, ConnectInfo};
+use super::command::{Call, Command, Connect};
 use super::error::{Error, ErrorKind};
+use super::event::{Config, Event, Message, PublishRequest, Refusal, Seed, Stage, StopCause};
 use super::handshake::Handshake;
-use super::message::{MessageKind, Payload, RawMessage, StreamId, type_id};
+use super::message::{MessageKind, RawMessage, StreamId, type_id};
 use super::output::{Output, user_control};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::fmt;
 use std::mem;
 use tracing::trace;
 
@@ -31,145 +32,6 @@ const OUTPUT_BYTES_MAX: usize = 1 << 20;
 const HELD_OVERHEAD: usize = 128;
 /// Smallest window of acknowledgements that is honoured; a window of 1 would cost a reply per read.
 const WINDOW_ACK_SIZE_MIN: u32 = 4096;
-
-/// What a session tells its peer and allows it.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Chunk size of what we send.
-    pub chunk_size: u32,
-    /// How often the peer is to acknowledge, and how often we do if it does not say; in bytes.
-    pub window_ack_size: u32,
-    /// Length of a message; protects memory. A 4K key frame has some MiB.
-    pub message_size_max: usize,
-    /// Unfinished messages of all chunk streams together; protects memory.
-    pub partial_bytes_max: usize,
-    /// The same until a publish is accepted for the first time, and media that waits for that; a stranger gets less.
-    pub pending_bytes_max: usize,
-    /// Video FourCCs announced to Enhanced RTMP clients.
-    pub video_fourccs: &'static [&'static str],
-    /// Audio FourCCs announced to Enhanced RTMP clients.
-    pub audio_fourccs: &'static [&'static str],
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            chunk_size: 4096,
-            window_ack_size: 2_500_000,
-            message_size_max: 16 << 20,
-            partial_bytes_max: 32 << 20,
-            pending_bytes_max: 4 << 20,
-            video_fourccs: &["avc1", "hvc1"],
-            audio_fourccs: &["mp4a", ".mp3"],
-        }
-    }
-}
-
-/// Random bytes for the handshake, made by the caller.
-#[derive(Clone, Copy)]
-pub struct Seed(pub [u8; 32]);
-
-/// How far a connection has come.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Stage {
-    /// Versions and random bytes are exchanged.
-    Handshake,
-    /// The handshake is over; `connect` has not come.
-    Connecting,
-    /// `connect` was answered; nothing is published.
-    Connected,
-    /// A publish waits for [`Session::accept_publish`] or [`Session::reject_publish`], and none runs.
-    Pending,
-    /// A publish runs.
-    Publishing,
-}
-
-/// What happened.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Event {
-    /// `connect` was answered.
-    Connected(ConnectInfo),
-    /// The peer wants to publish, and waits for the answer.
-    Publish(PublishRequest),
-    /// Media of an accepted publish.
-    Message(Message),
-    /// The peer ended a publish, accepted or not.
-    Unpublish {
-        /// The NetStream that it ran on.
-        stream: StreamId,
-        /// How it said so.
-        cause: StopCause,
-    },
-    /// The answer to [`Session::ping`].
-    PingResponse {
-        /// The number that was sent.
-        timestamp_ms: u32,
-    },
-}
-
-/// What a peer wants to publish.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PublishRequest {
-    /// The NetStream to answer on.
-    pub stream: StreamId,
-    /// All but the last element of the path of app and stream name; may be empty.
-    pub app: String,
-    /// The last element of that path; never empty.
-    pub name: String,
-    /// The queries of stream name, app and `tcUrl`, in this order.
-    pub query: Query,
-    /// Name and version of the encoder, as it says.
-    pub encoder: Option<String>,
-}
-
-/// One media message, whole.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Message {
-    /// The NetStream of the publish.
-    pub stream: StreamId,
-    /// What it carries.
-    pub kind: MessageKind,
-    /// Milliseconds on the publisher's clock; wraps at 2³² (§4), with ffmpeg at 2³¹.
-    pub timestamp: u32,
-    /// Its bytes, at least one.
-    pub payload: Payload,
-}
-
-/// How a peer ends a publish.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StopCause {
-    /// `FCUnpublish`: the first of two commands with which most encoders stop.
-    FcUnpublish,
-    /// `deleteStream`.
-    DeleteStream,
-    /// `closeStream`.
-    CloseStream,
-}
-
-/// Why a publish is refused or ended by the server; the codes are those that encoders react to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// The name is not one, is in use, or was taken over.
-    BadName,
-    /// The peer may not publish here (any more).
-    Denied,
-    /// The server cannot take this stream: codec, space, load.
-    Rejected,
-    /// The server goes away.
-    Shutdown,
-}
-
-impl Refusal {
-    /// The `code` of the `onStatus`.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::BadName => "NetStream.Publish.BadName",
-            Self::Denied => "NetStream.Publish.Denied",
-            Self::Rejected => "NetStream.Publish.Rejected",
-            Self::Shutdown => "NetConnection.Connect.AppShutdown",
-        }
-    }
-}
 
 /// One connection, from its first byte on.
 pub struct Session {
@@ -205,11 +67,22 @@ struct NetStream {
 
 enum StreamState {
     Idle,
-    /// Waits for the caller's answer, with the media that the peer sends meanwhile: not every encoder waits.
-    Pending(Vec<Message>),
+    /// Waits for the caller's answer.
+    Pending(Pending),
     Publishing,
     /// Refused or ended by us; what the peer still sends is dropped.
     Ended,
+}
+
+/// What the peer does on a stream before the caller has answered: not every encoder waits.
+#[derive(Default)]
+struct Pending {
+    /// Media, the end of the publish, the next one.
+    events: VecDeque<Event>,
+    /// The peer has ended it already.
+    ended: bool,
+    /// The peer has deleted the stream already.
+    deleted: bool,
 }
 
 impl Session {
@@ -260,27 +133,18 @@ impl Session {
 
     /// Lets a pending publish begin. Media that came meanwhile is among the events now.
     pub fn accept_publish(&mut self, stream: StreamId) {
-        let Some(found) = self.streams.iter_mut().find(|found| found.id == stream) else {
+        let Some(name) = self.answer(stream, true) else {
             return;
         };
-        let StreamState::Pending(held) = &mut found.state else {
-            return;
-        };
-        for message in held.drain(..) {
-            self.held_bytes = self.held_bytes.saturating_sub(held_len(&message));
-            self.events.push_back(Event::Message(message));
-        }
-        found.state = StreamState::Publishing;
         self.reader
             .set_partial_bytes_max(self.config.partial_bytes_max);
         self.output
             .user_control(user_control::STREAM_BEGIN, stream.0);
         if let Some(transaction) = self.fc_publish.take() {
-            self.output.on_fc_publish(transaction, &found.name);
+            self.output.on_fc_publish(transaction, &name);
         }
-        let description = "publishing";
-        self.output
-            .status(stream, "status", "NetStream.Publish.Start", description);
+        let code = "NetStream.Publish.Start";
+        self.output.status(stream, "status", code, "publishing");
     }
 
     /// Refuses a pending publish; the encoder shows `description`. The connection stays.
@@ -290,19 +154,19 @@ impl Session {
 
     /// Ends a publish, running or pending; the encoder shows `description`. The connection stays.
     pub fn end_publish(&mut self, stream: StreamId, refusal: Refusal, description: &str) {
-        let Some(found) = self.streams.iter_mut().find(|found| found.id == stream) else {
-            return;
-        };
-        match mem::replace(&mut found.state, StreamState::Ended) {
-            StreamState::Pending(held) => self.discard(held),
-            StreamState::Publishing => {}
-            idle => {
-                found.state = idle;
-                return;
+        let found = self.streams.iter_mut().find(|found| found.id == stream);
+        let running = found.filter(|found| matches!(found.state, StreamState::Publishing));
+        let ended = match running {
+            Some(running) => {
+                running.state = StreamState::Ended;
+                true
             }
+            None => self.answer(stream, false).is_some(),
+        };
+        if ended {
+            let code = refusal.code();
+            self.output.status(stream, "error", code, description);
         }
-        self.output
-            .status(stream, "error", refusal.code(), description);
     }
 
     /// Asks the peer for a sign of life; `timestamp_ms` comes back in [`Event::PingResponse`]. Not every encoder answers.
@@ -441,15 +305,19 @@ impl Session {
                 }
                 self.events.push_back(Event::Message(message));
             }
-            StreamState::Pending(held)
-                if self.held_bytes.saturating_add(held_len(&message))
-                    <= self.config.pending_bytes_max =>
-            {
-                self.held_bytes = self.held_bytes.saturating_add(held_len(&message));
+            StreamState::Pending(pending) if !pending.ended => {
                 // Held messages must not keep read buffers alive.
                 let copy: Bytes = message.payload.iter().flatten().copied().collect();
                 message.payload = SmallVec::from_iter([copy]);
-                held.push(message);
+                let held = self
+                    .held_bytes
+                    .saturating_add(held_len(&Event::Message(message.clone())));
+                if held > self.config.pending_bytes_max {
+                    self.dropped = self.dropped.saturating_add(1);
+                } else {
+                    self.held_bytes = held;
+                    pending.events.push_back(Event::Message(message));
+                }
             }
             _ => self.dropped = self.dropped.saturating_add(1),
         }
@@ -533,9 +401,10 @@ impl Session {
                 self.output.result(transaction);
             }
             Call::DeleteStream { stream } => {
-                let id = stream.map(StreamId);
-                self.unpublish(id, StopCause::DeleteStream);
-                self.streams.retain(|stream| Some(stream.id) != id);
+                stream
+                    .map(StreamId)
+                    .into_iter()
+                    .for_each(|id| self.delete_stream(id));
                 self.output.result(transaction);
             }
             Call::Play => {
@@ -616,34 +485,53 @@ impl Session {
         let address = Address::resolve(connect.app.as_deref(), connect.tc_url.as_deref(), &name);
         let encoder = connect.info.encoder.clone();
         trace!(stream = %id, app = address.app, name = address.name, transaction, "publish");
-        let refusal = match self.add_stream(id) {
-            None => Some((Refusal::Rejected, "too many streams on one connection")),
-            Some(stream) => match stream.state {
-                StreamState::Pending(_) | StreamState::Publishing if stream.name == name => {
-                    return Ok(());
-                }
-                StreamState::Pending(_) | StreamState::Publishing => {
-                    Some((Refusal::BadName, "this stream publishes already"))
-                }
-                _ if address.name.is_empty() => Some((Refusal::BadName, "the stream has no name")),
-                _ => {
-                    stream.state = StreamState::Pending(Vec::new());
-                    stream.name = name;
-                    None
-                }
-            },
-        };
-        if let Some((refusal, description)) = refusal {
-            self.output.status(id, "error", refusal.code(), description);
-            return Ok(());
-        }
-        self.events.push_back(Event::Publish(PublishRequest {
+        let request = PublishRequest {
             stream: id,
             app: address.app,
             name: address.name,
             query: address.query,
             encoder,
-        }));
+        };
+        if let Err((refusal, description)) = self.begin_publish(request, name) {
+            let code = refusal.code();
+            self.output.status(id, "error", code, description);
+        }
+        Ok(())
+    }
+
+    fn begin_publish(
+        &mut self,
+        request: PublishRequest,
+        name: String,
+    ) -> Result<(), (Refusal, &'static str)> {
+        let room = self.held_bytes.saturating_add(COMMAND_LEN_MAX) <= self.config.pending_bytes_max;
+        let Some(stream) = self.add_stream(request.stream) else {
+            return Err((Refusal::Rejected, "too many streams on one connection"));
+        };
+        if stream.runs() {
+            // The same request again is the same request.
+            return match stream.name == name {
+                true => Ok(()),
+                false => Err((Refusal::BadName, "this stream publishes already")),
+            };
+        }
+        if request.name.is_empty() {
+            return Err((Refusal::BadName, "the stream has no name"));
+        }
+        let event = Event::Publish(request);
+        if let StreamState::Pending(pending) = &mut stream.state {
+            if !room {
+                return Err((Refusal::Rejected, "too many publishes wait for an answer"));
+            }
+            (pending.ended, pending.deleted) = (false, false);
+            let held = held_len(&event);
+            pending.events.push_back(event);
+            self.held_bytes = self.held_bytes.saturating_add(held);
+        } else {
+            stream.state = StreamState::Pending(Pending::default());
+            stream.name = name;
+            self.events.push_back(event);
+        }
         Ok(())
     }
 
@@ -659,39 +547,95 @@ impl Session {
         let Some(stream) = self.streams.iter_mut().find(|stream| Some(stream.id) == id) else {
             return;
         };
-        let (id, ran) = (stream.id, stream.runs());
-        if let StreamState::Pending(held) = mem::replace(&mut stream.state, StreamState::Idle) {
-            self.discard(held);
+        if !stream.runs() {
+            return;
         }
-        if ran {
-            let code = "NetStream.Unpublish.Success";
-            self.output.status(id, "status", code, "unpublished");
-            self.events
-                .push_back(Event::Unpublish { stream: id, cause });
+        let id = stream.id;
+        let event = Event::Unpublish { stream: id, cause };
+        match &mut stream.state {
+            StreamState::Pending(pending) => {
+                pending.ended = true;
+                pending.events.push_back(event);
+            }
+            _ => {
+                stream.state = StreamState::Idle;
+                self.events.push_back(event);
+            }
         }
+        let code = "NetStream.Unpublish.Success";
+        self.output.status(id, "status", code, "unpublished");
     }
 
-    fn discard(&mut self, held: Vec<Message>) {
-        self.dropped = self.dropped.saturating_add(held.len() as u64);
-        let bytes: usize = held.iter().map(held_len).sum();
-        self.held_bytes = self.held_bytes.saturating_sub(bytes);
+    fn delete_stream(&mut self, id: StreamId) {
+        self.unpublish(Some(id), StopCause::DeleteStream);
+        self.streams.retain_mut(|stream| match &mut stream.state {
+            StreamState::Pending(pending) if stream.id == id => {
+                pending.deleted = true;
+                true
+            }
+            _ => stream.id != id,
+        });
+    }
+
+    /// Ends the wait for the caller's answer: what the peer did meanwhile has happened now, up to the next
+    /// publish that wants an answer. The name of the publish; `None`: nothing waited.
+    fn answer(&mut self, id: StreamId, accepted: bool) -> Option<String> {
+        let stream = self.streams.iter_mut().find(|stream| stream.id == id)?;
+        let StreamState::Pending(pending) = &mut stream.state else {
+            return None;
+        };
+        let mut pending = mem::take(pending);
+        let name = stream.name.clone();
+        stream.state = match accepted {
+            true => StreamState::Publishing,
+            false => StreamState::Ended,
+        };
+        while let Some(event) = pending.events.pop_front() {
+            self.held_bytes = self.held_bytes.saturating_sub(held_len(&event));
+            match event {
+                Event::Publish(_) => {
+                    self.events.push_back(event);
+                    stream.state = StreamState::Pending(pending);
+                    return Some(name);
+                }
+                Event::Message(_) if !accepted => self.dropped = self.dropped.saturating_add(1),
+                Event::Unpublish { .. } => {
+                    stream.state = StreamState::Idle;
+                    self.events.extend(accepted.then_some(event));
+                }
+                _ => self.events.push_back(event),
+            }
+        }
+        if pending.deleted {
+            self.streams.retain(|stream| stream.id != id);
+        }
+        Some(name)
     }
 }
 
 impl NetStream {
-    /// Whether the caller knows of a publish here.
+    /// Whether the peer publishes here, as far as it knows.
     const fn runs(&self) -> bool {
-        matches!(
-            self.state,
-            StreamState::Pending(_) | StreamState::Publishing
-        )
+        match &self.state {
+            StreamState::Pending(pending) => !pending.ended,
+            StreamState::Publishing => true,
+            StreamState::Idle | StreamState::Ended => false,
+        }
+    }
+
+    /// Whether the peer has deleted the stream, and only the caller's answer keeps it.
+    const fn deleted(&self) -> bool {
+        matches!(&self.state, StreamState::Pending(pending) if pending.deleted)
     }
 }
 
 /// The publish that a media message belongs to: its stream's, or, for a stream that does not exist (encoders
 /// that write 0 or 1 whatever they were given), the only one.
 fn find_publish(streams: &mut [NetStream], id: StreamId) -> Option<&mut NetStream> {
-    if let Some(index) = streams.iter().position(|stream| stream.id == id) {
+    if let Some(index) = streams
+        .iter()
+        .position(|stream| stream.id == id && !stream.deleted())
+    {
         return streams.get_mut(index);
     }
     let mut running = streams.iter_mut().filter(|stream| stream.runs());
@@ -699,9 +643,16 @@ fn find_publish(streams: &mut [NetStream], id: StreamId) -> Option<&mut NetStrea
     running.next().is_none().then_some(only)
 }
 
-fn held_len(message: &Message) -> usize {
-    let bytes: usize = message.payload.iter().map(Bytes::len).sum();
-    bytes.saturating_add(HELD_OVERHEAD)
+/// What it costs to keep an event until the caller's answer.
+fn held_len(event: &Event) -> usize {
+    match event {
+        Event::Message(message) => {
+            let bytes: usize = message.payload.iter().map(Bytes::len).sum();
+            bytes.saturating_add(HELD_OVERHEAD)
+        }
+        Event::Publish(_) => COMMAND_LEN_MAX,
+        _ => 0,
+    }
 }
 
 /// The four bytes of most control messages; `None`, and no harm done, if they are not there.
@@ -716,29 +667,6 @@ fn number(message: &RawMessage) -> Option<u32> {
 fn strip_selector(message: &mut RawMessage) {
     if message.payload.first().and_then(|piece| piece.first()) == Some(&0) {
         message.strip_selector();
-    }
-}
-
-impl fmt::Debug for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let len: usize = self.payload.iter().map(Bytes::len).sum();
-        write!(
-            f,
-            "{:?} of stream {} at {} ms, {len} bytes:",
-            self.kind, self.stream, self.timestamp
-        )?;
-        let mut bytes = self.payload.iter().flatten();
-        bytes
-            .by_ref()
-            .take(16)
-            .try_for_each(|byte| write!(f, " {byte:02x}"))?;
-        f.write_str(if bytes.next().is_some() { " …" } else { "" })
-    }
-}
-
-impl fmt::Debug for Seed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seed(…)")
     }
 }
 

@@ -1,0 +1,172 @@
+//! Recordings that are over, read from the store: which is a channel's newest, and its playlists.
+//!
+//! What was read is kept, bounded by bytes; many readers of one recording cause one reading.
+
+use super::journal::Index;
+use super::recording::Recording;
+use crate::clock;
+use crate::id::{ChannelId, RecordingId};
+use crate::key::RecordingKey;
+use crate::playlist::{Document, Freshness, vod};
+use crate::store::{self, Store};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Memory for playlists of recordings that are over.
+const PLAYLIST_BYTES: u64 = 64 << 20;
+/// What one is expected to take; only sizes the tables.
+const PLAYLIST_BYTES_TYPICAL: u64 = 32 << 10;
+/// Channels whose newest recording is remembered.
+const CHANNELS: usize = 10_000;
+/// How long "there is no recording" and "this is the newest" are believed. A push of this process
+/// is known at once; this is for what others do to the store, and against storms of questions.
+const BELIEVED: Duration = Duration::from_secs(2);
+/// Folders that are looked at for a channel's newest recording: a push without a single segment
+/// leaves none, so this is reached by broken stores only.
+const FOLDERS_MAX: usize = 16;
+
+/// The recordings in a store.
+pub(super) struct Archive {
+    store: Store,
+    window_segments: usize,
+    recordings: Cache<RecordingKey, Option<Arc<Archived>>, ByText>,
+    newest: Cache<ChannelId, (Instant, Option<RecordingKey>)>,
+}
+
+/// The playlists of a recording that is over.
+pub(super) struct Archived {
+    pub(super) index: Document,
+    pub(super) media: Document,
+    pub(super) vod: Document,
+}
+
+#[derive(Clone)]
+struct ByText;
+
+impl Weighter<RecordingKey, Option<Arc<Archived>>> for ByText {
+    fn weight(&self, _: &RecordingKey, archived: &Option<Arc<Archived>>) -> u64 {
+        const OVERHEAD: u64 = 512;
+        let texts = archived
+            .as_ref()
+            .map_or(0, |a| a.vod.text().len() + a.media.text().len());
+        // A text may come to be held compressed as well.
+        OVERHEAD + 2 * texts as u64
+    }
+}
+
+impl Archive {
+    pub(super) fn new(store: Store, window_segments: usize) -> Self {
+        let typical = usize::try_from(PLAYLIST_BYTES / PLAYLIST_BYTES_TYPICAL).unwrap_or(CHANNELS);
+        Self {
+            store,
+            window_segments,
+            recordings: Cache::with_weighter(typical, PLAYLIST_BYTES, ByText),
+            newest: Cache::new(CHANNELS),
+        }
+    }
+
+    /// The playlists of a recording that is not being made; `None` if there is no such recording.
+    pub(super) async fn recording(
+        &self,
+        key: &RecordingKey,
+    ) -> Result<Option<Arc<Archived>>, store::Error> {
+        self.recordings
+            .get_or_insert_async(key, self.read(key))
+            .await
+    }
+
+    /// The whole playlist of a recording that is still being made, as its index tells it now.
+    pub(super) async fn growing(
+        &self,
+        key: &RecordingKey,
+    ) -> Result<Option<Document>, store::Error> {
+        let Some(text) = found(self.store.get(&key.journal()).await)? else {
+            return Ok(None);
+        };
+        Ok(off_thread(move || {
+            let index = Index::parse(&text);
+            let max_age_s = index.target_duration_s / 2;
+            let text = vod::render(index.target_duration_s, &index.segments, false);
+            (!index.segments.is_empty()).then(|| Document::new(text, Freshness::Live { max_age_s }))
+        })
+        .await)
+    }
+
+    /// The newest recording of a channel that has segments.
+    pub(super) async fn newest(
+        &self,
+        channel: &ChannelId,
+    ) -> Result<Option<RecordingKey>, store::Error> {
+        let now = clock::monotonic();
+        if let Some((at, known)) = self.newest.get(channel)
+            && now.saturating_duration_since(at) < BELIEVED
+        {
+            return Ok(known);
+        }
+        let found = self.find_newest(channel).await?;
+        self.newest.insert(channel.clone(), (now, found.clone()));
+        Ok(found)
+    }
+
+    /// A recording of this channel has changed or ended.
+    pub(super) fn forget(&self, channel: &ChannelId) {
+        self.newest.remove(channel);
+    }
+
+    async fn find_newest(&self, channel: &ChannelId) -> Result<Option<RecordingKey>, store::Error> {
+        let folders = self.store.list_folders(&channel.to_string()).await?;
+        let mut ids: Vec<RecordingId> = folders
+            .iter()
+            .filter_map(|folder| folder.rsplit('/').next()?.parse().ok())
+            .collect();
+        ids.sort_unstable();
+        for recording in ids.into_iter().rev().take(FOLDERS_MAX) {
+            let key = RecordingKey {
+                channel: channel.clone(),
+                recording,
+            };
+            if self.recording(&key).await?.is_some() {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn read(&self, key: &RecordingKey) -> Result<Option<Arc<Archived>>, store::Error> {
+        let Some(text) = found(self.store.get(&key.journal()).await)? else {
+            return Ok(None);
+        };
+        let key = key.clone();
+        let window_segments = self.window_segments;
+        Ok(off_thread(move || {
+            let mut index = Index::parse(&text);
+            // A recording that a crash cut off has no end in its index; it is over all the same.
+            index.ended = true;
+            let recording = Recording::from_index(key, window_segments, &index);
+            let vod = vod::render(index.target_duration_s, &index.segments, true);
+            Some(Arc::new(Archived {
+                index: recording.index()?,
+                media: recording.media()?,
+                vod: Document::new(vod, Freshness::Settled),
+            }))
+        })
+        .await)
+    }
+}
+
+fn found<T>(result: Result<T, store::Error>) -> Result<Option<T>, store::Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Renders where it may take its time: a day's playlist takes tens of milliseconds.
+async fn off_thread<T: Send + 'static>(
+    render: impl FnOnce() -> Option<T> + Send + 'static,
+) -> Option<T> {
+    tokio::task::spawn_blocking(render).await.ok().flatten()
+}

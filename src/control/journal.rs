@@ -1,0 +1,238 @@
+//! A recording's own index: one line of JSON for each thing that happened, appended after it did.
+//!
+//! The store describes itself by it: from this object alone a recording's playlists are rendered,
+//! after a restart too. A line that a crash cut off is the last one and is left out.
+
+use crate::media::{Duration, Segment, Timestamp, Tracks, WallTime};
+use serde::{Deserialize, Serialize};
+
+/// Version of the format, in its first line.
+const VERSION: u32 = 1;
+
+/// One line.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// The recording begins.
+    Recording {
+        /// Format of the lines.
+        version: u32,
+        /// The channel, as `hub/channel`.
+        channel: String,
+        /// Milliseconds since the Unix epoch.
+        began_ms: i64,
+    },
+    /// A push into it begins.
+    Session {
+        /// Milliseconds since the Unix epoch.
+        began_ms: i64,
+        /// Address of the publisher.
+        remote: String,
+        /// What the encoder calls itself.
+        encoder: Option<String>,
+    },
+    /// From the next segment on these are the tracks.
+    Tracks(TrackLine),
+    /// A segment is stored.
+    Segment(SegmentLine),
+    /// The push is over.
+    SessionEnd {
+        /// Milliseconds since the Unix epoch.
+        ended_ms: i64,
+        /// Why.
+        reason: String,
+        /// Pictures in segments.
+        video_frames: u64,
+        /// Audio frames in segments.
+        audio_frames: u64,
+        /// Frames and tags that are in no segment.
+        dropped: u64,
+    },
+    /// Nothing follows: the recording is over.
+    End {
+        /// Milliseconds since the Unix epoch.
+        ended_ms: i64,
+    },
+}
+
+/// What playlists say of tracks.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TrackLine {
+    /// RFC 6381 codec strings, video first.
+    pub codecs: Vec<String>,
+    /// Cropped width and height.
+    pub resolution: Option<(u32, u32)>,
+    /// Numerator and denominator of the frames per second, if the bitstream tells.
+    pub frame_rate: Option<(u32, u32)>,
+}
+
+/// What playlists say of a segment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SegmentLine {
+    /// Media sequence number.
+    pub number: u64,
+    /// Decoding time of its first frame, in ticks of 90 kHz since its session began.
+    pub start: i64,
+    /// Program date time in milliseconds since the Unix epoch.
+    pub date_ms: i64,
+    /// In ticks of 90 kHz.
+    pub duration: i64,
+    /// Bytes.
+    pub size: u64,
+    /// EXT-X-TARGETDURATION of the recording, in seconds.
+    pub target_duration_s: u32,
+    /// Whether a discontinuity stands before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discontinuity: bool,
+    /// Whether it does not begin with a key frame.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dependent: bool,
+    /// Whether its media is missing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gap: bool,
+}
+
+/// A recording as its index tells it.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Index {
+    /// Its segments, by number.
+    pub segments: Vec<Segment>,
+    /// EXT-X-TARGETDURATION in seconds; 0 before the first segment.
+    pub target_duration_s: u32,
+    /// The tracks it had last.
+    pub tracks: TrackLine,
+    /// Whether it is over.
+    pub ended: bool,
+}
+
+impl Line {
+    /// The first line of an index.
+    pub fn recording(channel: String, began: WallTime) -> Self {
+        Self::Recording {
+            version: VERSION,
+            channel,
+            began_ms: began.unix_ms(),
+        }
+    }
+
+    /// The line of a segment.
+    pub fn segment(segment: &Segment, target_duration_s: u32) -> Self {
+        Self::Segment(SegmentLine {
+            number: segment.number,
+            start: segment.start.ticks(),
+            date_ms: segment.program_date_time.unix_ms(),
+            duration: segment.duration.ticks(),
+            size: segment.size,
+            target_duration_s,
+            discontinuity: segment.discontinuity,
+            dependent: !segment.independent,
+            gap: segment.gap,
+        })
+    }
+
+    /// As it is appended, with its end of line.
+    pub fn to_text(&self) -> String {
+        // These types have no map with keys other than text: they always have a JSON form.
+        let mut text = serde_json::to_string(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+impl From<&Tracks> for TrackLine {
+    fn from(tracks: &Tracks) -> Self {
+        let video = tracks.video.as_ref();
+        let audio = tracks.audio.as_ref();
+        let codecs = video.map(|v| &v.codec_string).into_iter();
+        Self {
+            codecs: codecs
+                .chain(audio.map(|a| &a.codec_string))
+                .cloned()
+                .collect(),
+            resolution: video
+                .map(|v| (v.width, v.height))
+                .filter(|(w, h)| w * h > 0),
+            frame_rate: video.and_then(|v| v.frame_rate),
+        }
+    }
+}
+
+impl From<&SegmentLine> for Segment {
+    fn from(line: &SegmentLine) -> Self {
+        Self {
+            number: line.number,
+            start: Timestamp::from_ticks(line.start),
+            program_date_time: WallTime::from_unix_ms(line.date_ms),
+            duration: Duration::from_ticks(line.duration),
+            size: line.size,
+            discontinuity: line.discontinuity,
+            independent: !line.dependent,
+            gap: line.gap,
+            parts: Vec::new(),
+        }
+    }
+}
+
+impl Index {
+    /// Reads an index. Lines of a later version and a line that was cut off are left out.
+    pub fn parse(text: &[u8]) -> Self {
+        let mut index = Self::default();
+        for line in text.split(|byte| *byte == b'\n') {
+            match serde_json::from_slice(line) {
+                Ok(Line::Segment(line)) => {
+                    index.target_duration_s = line.target_duration_s;
+                    index.segments.push(Segment::from(&line));
+                }
+                Ok(Line::Tracks(tracks)) => index.tracks = tracks,
+                Ok(Line::End { .. }) => index.ended = true,
+                Ok(Line::Recording { .. } | Line::Session { .. } | Line::SessionEnd { .. })
+                | Err(_) => {}
+            }
+        }
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_reads_back_and_a_cut_off_line_is_left_out() {
+        let segment = |number| Segment {
+            number,
+            start: Timestamp::from_ms(2_000 * number as i64),
+            program_date_time: WallTime::from_unix_ms(1_763_696_695_123),
+            duration: Duration::from_ms(2_000),
+            size: 750_000,
+            discontinuity: number == 1,
+            independent: number != 2,
+            gap: false,
+            parts: Vec::new(),
+        };
+        let tracks = TrackLine {
+            codecs: vec!["avc1.64001f".to_owned(), "mp4a.40.2".to_owned()],
+            resolution: Some((1280, 720)),
+            frame_rate: Some((30_000, 1001)),
+        };
+        let mut text = Line::recording("live/a".to_owned(), WallTime::default()).to_text();
+        text += &Line::Tracks(tracks.clone()).to_text();
+        for number in 0..3 {
+            text += &Line::segment(&segment(number), 2).to_text();
+        }
+        let whole = text.len();
+        text += &Line::segment(&segment(3), 2).to_text();
+        for cut in whole..text.len() - 1 {
+            let index = Index::parse(&text.as_bytes()[..cut]);
+            assert_eq!(
+                index.segments,
+                [segment(0), segment(1), segment(2)],
+                "cut at {cut}"
+            );
+            assert_eq!((index.target_duration_s, index.ended), (2, false));
+            assert_eq!(index.tracks, tracks);
+        }
+        text += &Line::End { ended_ms: 0 }.to_text();
+        assert!(Index::parse(text.as_bytes()).ended);
+    }
+}

@@ -1,0 +1,166 @@
+//! A recording that is being made: its live window and the playlists rendered from it.
+//!
+//! "Data, then index, then news" ends here: [`Recording::list`] is called when a segment's bytes
+//! have their name and their line in the index, and only then do playlists name it. A crash before
+//! that leaves a segment that no playlist names; a crash after it loses nothing.
+
+use super::journal::{Index, TrackLine};
+use crate::key::{self, RecordingKey};
+use crate::media::{Begin, Segment, Tracks, WallTime};
+use crate::playlist::{
+    Bandwidth, Document, Freshness, Variant, Window, WindowConfig, multivariant,
+};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What is listed of one recording.
+pub struct Recording {
+    key: RecordingKey,
+    window_segments: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    tracks: TrackLine,
+    /// From the first segment on, which fixes the target duration.
+    listed: Option<Listed>,
+}
+
+struct Listed {
+    window: Window,
+    bandwidth: Bandwidth,
+    ends: WallTime,
+    media: Document,
+    index: Document,
+}
+
+impl Recording {
+    /// A recording that has no segment yet.
+    pub fn new(key: RecordingKey, window_segments: usize) -> Self {
+        Self {
+            key,
+            window_segments,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The recording as its index tells it.
+    pub fn from_index(key: RecordingKey, window_segments: usize, index: &Index) -> Self {
+        let recording = Self::new(key, window_segments);
+        recording.state().tracks = index.tracks.clone();
+        for segment in &index.segments {
+            recording.add(segment.clone(), index.target_duration_s);
+        }
+        recording.render(index.ended);
+        recording
+    }
+
+    /// Its name.
+    pub fn key(&self) -> &RecordingKey {
+        &self.key
+    }
+
+    /// Where the next session takes it up.
+    pub fn begin(&self) -> Begin {
+        let state = self.state();
+        state
+            .listed
+            .as_ref()
+            .map_or_else(Begin::default, |listed| Begin {
+                number: listed.window.next_number().unwrap_or(0),
+                continues: true,
+                target_duration_s: Some(listed.window.target_duration_s()),
+                not_before: Some(listed.ends),
+            })
+    }
+
+    /// From the next segment on these are the tracks.
+    pub fn set_tracks(&self, tracks: &Tracks) {
+        self.state().tracks = tracks.into();
+    }
+
+    /// What playlists say of its tracks.
+    pub fn tracks(&self) -> TrackLine {
+        self.state().tracks.clone()
+    }
+
+    /// Names a segment whose bytes are safe.
+    pub fn list(&self, segment: Segment, target_duration_s: u32) {
+        self.add(segment, target_duration_s);
+        self.render(false);
+    }
+
+    /// Nothing follows.
+    pub fn end(&self) {
+        self.render(true);
+    }
+
+    /// The live media playlist, once there is a segment.
+    pub fn media(&self) -> Option<Document> {
+        Some(self.state().listed.as_ref()?.media.clone())
+    }
+
+    /// The multivariant playlist, once there is a segment.
+    pub fn index(&self) -> Option<Document> {
+        Some(self.state().listed.as_ref()?.index.clone())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is whole after every statement that changes it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, segment: Segment, target_duration_s: u32) {
+        let mut state = self.state();
+        let listed = state.listed.get_or_insert_with(|| Listed {
+            window: Window::new(WindowConfig {
+                segments: self.window_segments,
+                target_duration_s,
+            }),
+            bandwidth: Bandwidth::new(target_duration_s),
+            ends: WallTime::default(),
+            media: Document::new(String::new(), Freshness::Settled),
+            index: Document::new(String::new(), Freshness::Settled),
+        });
+        listed.ends = segment.program_date_time + segment.duration;
+        listed.bandwidth.push(&segment);
+        let number = segment.number;
+        if let Err(error) = listed.window.push(segment) {
+            tracing::error!(recording = %self.key, number, %error, "segment is left out of the playlist");
+        }
+    }
+
+    fn render(&self, ended: bool) {
+        let mut state = self.state();
+        let State { tracks, listed } = &mut *state;
+        let Some(listed) = listed else {
+            return;
+        };
+        if ended {
+            listed.window.end();
+        }
+        let freshness = match ended {
+            true => Freshness::Settled,
+            false => Freshness::Live {
+                max_age_s: listed.window.target_duration_s() / 2,
+            },
+        };
+        listed.media = Document::new(listed.window.render(), freshness);
+        let recording = &self.key.recording;
+        let variant = Variant {
+            uri: match ended {
+                true => key::vod_uri(recording),
+                false => key::media_uri(recording),
+            },
+            bandwidth: listed.bandwidth.peak().unwrap_or(1),
+            average_bandwidth: listed.bandwidth.average(),
+            codecs: tracks.codecs.clone(),
+            resolution: tracks.resolution,
+            frame_rate: tracks.frame_rate,
+        };
+        let text = multivariant::render(&[variant], listed.window.is_independent());
+        // The next push may begin at any time, and then this names its recording.
+        let max_age_s = listed.window.target_duration_s() / 2;
+        listed.index = Document::new(text, Freshness::Live { max_age_s });
+    }
+}

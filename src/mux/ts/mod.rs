@@ -1,0 +1,39 @@
+//! MPEG-TS for HLS (ISO 13818-1, RFC 8216 §3.2): one program, at most one video and one audio
+//! stream, written so that a frame's bytes are copied once, from the read buffer into the packets.
+//!
+//! In the order in which a frame passes: [`muxer`] decides what goes out and when, `annexb` and
+//! `adts` frame it for the elementary stream, `pes` heads it, `pcr` keeps the clock, `packet` lays
+//! it out in 188 bytes, `psi` says what the streams are.
+//!
+//! Where a segment begins is the caller's decision.
+
+#![forbid(unsafe_code)]
+#![warn(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
+
+pub mod muxer;
+
+mod adts;
+mod annexb;
+mod packet;
+mod pcr;
+mod pes;
+mod psi;
+
+pub use muxer::Muxer;
+
+#[cfg(test)]
+mod tests;

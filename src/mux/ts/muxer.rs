@@ -1,0 +1,255 @@
+//! Frames in, packets out: which PES goes out when, and what rides on it.
+
+use super::adts;
+use super::annexb::AccessUnit;
+use super::packet::{Adaptation, Payload, PidStream, Ticks33};
+use super::pcr::{LAG_MAX, Pcr, PcrClock};
+use super::pes::{AUDIO_PAYLOAD_MAX, Header};
+use super::psi::{AUDIO_PID, Psi, VIDEO_PID};
+use crate::media::track::AudioCodec;
+use crate::media::{AudioConfig, Duration, Frame, Timestamp, TrackKind, Tracks};
+use bytes::BytesMut;
+
+/// An audio PES that would become larger is ended first, as ffmpeg does it: with its header it
+/// fills 16 packets, so little is stuffing.
+const AUDIO_PES_SIZE: usize = 2930;
+/// An audio PES that would become longer is ended first: bounds how late audio is written.
+const AUDIO_PES_DURATION: Duration = Duration::from_ms(300);
+/// The same if there is no video: then each PES carries the clock, and more than 100 ms between
+/// two of them would cost packets for the clock alone.
+const AUDIO_ONLY_PES_DURATION: Duration = Duration::from_ms(100);
+/// A frame whose time is further from where the samples before it end begins a PES of its own:
+/// only the first frame of a PES has its time written, the others are counted from there.
+const AUDIO_DRIFT_MAX: Duration = Duration::from_ms(1);
+
+/// Writes the frames of one rendition as an MPEG transport stream.
+///
+/// A segment is what stands between two calls of [`Self::start_segment`]; counters, clock and
+/// timestamps run on from one to the next. Times on the wire are 10 s after those of the frames,
+/// modulo 2^33 ticks.
+#[derive(Debug)]
+pub struct Muxer {
+    tracks: Tracks,
+    psi: Psi,
+    video: PidStream,
+    audio: PidStream,
+    clock: PcrClock,
+    pending: PendingAudio,
+}
+
+impl Muxer {
+    /// A muxer for these tracks. The first call after it is [`Self::start_segment`].
+    pub fn new(tracks: Tracks) -> Self {
+        Self {
+            psi: Psi::new(&tracks),
+            clock: PcrClock::new(&tracks),
+            tracks,
+            video: PidStream::new(VIDEO_PID),
+            audio: PidStream::new(AUDIO_PID),
+            pending: PendingAudio::default(),
+        }
+    }
+
+    /// Takes other tracks or configurations. Comes after [`Self::flush`] of the old segment and
+    /// before [`Self::start_segment`] of a new one, which follows a discontinuity (RFC 8216
+    /// §4.3.2.3). The version of the PMT grows only if what it says has changed.
+    pub fn set_tracks(&mut self, tracks: Tracks) {
+        self.psi.set_tracks(&tracks);
+        self.clock.set_tracks(&tracks);
+        self.tracks = tracks;
+    }
+
+    /// Begins a segment with PAT and PMT. The next frame brings a clock value with it.
+    pub fn start_segment(&mut self, out: &mut BytesMut) {
+        self.psi.write(out);
+        self.clock.start_segment();
+    }
+
+    /// Writes a video frame; takes an audio frame into the pending PES, and writes that first if
+    /// it is full. Ignores what the demuxer does not let through: frames of a track that is not in
+    /// the tracks, pictures without units, audio frames larger than their framing can express
+    /// (AAC: 8,184 bytes, MP3: 65,527).
+    pub fn write(&mut self, frame: &Frame, out: &mut BytesMut) {
+        match frame.kind {
+            TrackKind::Video => self.write_video(frame, out),
+            TrackKind::Audio => self.write_audio(frame, out),
+        }
+    }
+
+    /// Ends the pending audio PES, so that every frame given so far is in `out`. Before a part or
+    /// a segment ends.
+    pub fn flush(&mut self, out: &mut BytesMut) {
+        let Some(first) = self.pending.first else {
+            return;
+        };
+        let adaptation = self.adaptation(TrackKind::Audio, true, out);
+        let len = self.pending.data.len();
+        let header = Header::new(TrackKind::Audio, first, first, len);
+        let len = len.saturating_add(header.as_bytes().len());
+        let mut payload = Payload::begin(&mut self.audio, &adaptation, len, out);
+        payload.put(header.as_bytes());
+        payload.put(&self.pending.data);
+        self.pending.clear();
+    }
+
+    /// The timeline jumps: the next frame's time has nothing to do with the last one's. Comes
+    /// after [`Self::flush`]. If it turns out that the time runs on, nothing is signalled.
+    pub fn discontinuity(&mut self) {
+        self.clock.discontinuity();
+    }
+
+    #[expect(clippy::arithmetic_side_effects, reason = "times saturate")]
+    fn write_video(&mut self, frame: &Frame, out: &mut BytesMut) {
+        // Audio that has stopped coming must not wait until the clock has passed it.
+        if self
+            .pending
+            .first
+            .is_some_and(|first| frame.dts - first > LAG_MAX)
+        {
+            self.flush(out);
+        }
+        if self.tracks.video.is_none() || frame.units.is_empty() {
+            return;
+        }
+        self.clock.observe(TrackKind::Video, frame.dts);
+        let adaptation = self.adaptation(TrackKind::Video, frame.key, out);
+        let Some(config) = &self.tracks.video else {
+            return;
+        };
+        let unit = AccessUnit::new(config, frame);
+        let len = unit.len();
+        let header = Header::new(TrackKind::Video, frame.pts, frame.dts, len);
+        let len = len.saturating_add(header.as_bytes().len());
+        let mut payload = Payload::begin(&mut self.video, &adaptation, len, out);
+        payload.put(header.as_bytes());
+        unit.write(&mut payload);
+    }
+
+    fn write_audio(&mut self, frame: &Frame, out: &mut BytesMut) {
+        let Some(config) = self.tracks.audio.clone() else {
+            return;
+        };
+        let Some(header) = FrameHeader::new(&config, frame) else {
+            return;
+        };
+        let duration_max = match self.tracks.video {
+            Some(_) => AUDIO_PES_DURATION,
+            None => AUDIO_ONLY_PES_DURATION,
+        };
+        let len = header.as_bytes().len().saturating_add(frame.data.len());
+        if !self.pending.takes(frame, len, &config, duration_max) {
+            self.flush(out);
+        }
+        self.clock.observe(TrackKind::Audio, frame.dts);
+        self.pending.push(frame, header.as_bytes());
+    }
+
+    /// What the first packet of a PES carries besides it. Writes the clock values that have to
+    /// stand before.
+    fn adaptation(&mut self, kind: TrackKind, key: bool, out: &mut BytesMut) -> Adaptation {
+        let has_video = self.tracks.video.is_some();
+        let carries_clock = kind == TrackKind::Video || !has_video;
+        let stream = if has_video {
+            &mut self.video
+        } else {
+            &mut self.audio
+        };
+        while let Some(pcr) = self.clock.fill() {
+            stream.write_adaptation(&with_clock(Some(pcr), false), out);
+        }
+        if carries_clock {
+            return with_clock(self.clock.ride(), key);
+        }
+        if let Some(pcr) = self.clock.stand_alone() {
+            stream.write_adaptation(&with_clock(Some(pcr), false), out);
+        }
+        Adaptation::default()
+    }
+}
+
+fn with_clock(pcr: Option<Pcr>, random_access: bool) -> Adaptation {
+    Adaptation {
+        discontinuity: pcr.is_some_and(|pcr| pcr.discontinuity),
+        random_access,
+        pcr: pcr.map(|pcr| Ticks33::from(pcr.at)),
+    }
+}
+
+/// What stands before an audio frame in the elementary stream.
+enum FrameHeader {
+    Adts([u8; adts::HEADER_LEN]),
+    /// The frame has its own.
+    None,
+}
+
+impl FrameHeader {
+    /// `None` if the frame is too large for its framing.
+    fn new(config: &AudioConfig, frame: &Frame) -> Option<Self> {
+        let len = frame.data.len();
+        match config.codec {
+            AudioCodec::Aac {
+                object_type,
+                frequency_index,
+                channel_configuration,
+            } => adts::header(object_type, frequency_index, channel_configuration, len)
+                .map(Self::Adts),
+            AudioCodec::Mp3 => (len <= AUDIO_PAYLOAD_MAX).then_some(Self::None),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Adts(bytes) => bytes,
+            Self::None => &[],
+        }
+    }
+}
+
+/// Audio frames of the PES that is being filled. They are copied here: audio is small, and a slice
+/// would keep alive the whole read buffer it is a part of.
+#[derive(Default, Debug)]
+struct PendingAudio {
+    data: Vec<u8>,
+    /// Presentation time of the first frame, if there is one.
+    first: Option<Timestamp>,
+    frames: i64,
+}
+
+impl PendingAudio {
+    /// Whether a frame of `len` bytes can follow those that are there.
+    #[expect(clippy::arithmetic_side_effects, reason = "times saturate")]
+    fn takes(
+        &self,
+        frame: &Frame,
+        len: usize,
+        config: &AudioConfig,
+        duration_max: Duration,
+    ) -> bool {
+        let Some(first) = self.first else {
+            return true;
+        };
+        let samples = i64::from(config.samples_per_frame);
+        let lasting = |frames: i64| {
+            Duration::from_samples(frames.saturating_mul(samples), config.sample_rate)
+        };
+        let drift = frame.pts - (first + lasting(self.frames));
+        self.data.len().saturating_add(len) <= AUDIO_PES_SIZE
+            && lasting(self.frames.saturating_add(1)) <= duration_max
+            && drift.abs() <= AUDIO_DRIFT_MAX
+    }
+
+    fn push(&mut self, frame: &Frame, header: &[u8]) {
+        self.first.get_or_insert(frame.pts);
+        self.frames = self.frames.saturating_add(1);
+        self.data.extend_from_slice(header);
+        for slice in frame.data.slices() {
+            self.data.extend_from_slice(slice);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.data.clear();
+        self.first = None;
+        self.frames = 0;
+    }
+}

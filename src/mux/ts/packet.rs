@@ -1,0 +1,199 @@
+//! Transport packets (ISO 13818-1 §2.4.3): 188 bytes, their headers, counters and stuffing.
+//!
+//! Does not know what the payload is.
+
+use crate::media::Timestamp;
+use bytes::BytesMut;
+
+/// Bytes of a packet.
+const PACKET_LEN: usize = 188;
+/// Bytes of a packet behind its header.
+pub(super) const BODY_LEN: usize = 184;
+/// Adaptation field with flags only: its length byte and the flags.
+const FLAGS_LEN: usize = 2;
+/// The PCR inside an adaptation field.
+const PCR_LEN: usize = 6;
+
+const SYNC: u8 = 0x47;
+const UNIT_START: u8 = 0x40;
+const HAS_PAYLOAD: u8 = 0x10;
+const HAS_ADAPTATION: u8 = 0x20;
+const STUFFING: [u8; BODY_LEN] = [0xff; BODY_LEN];
+
+/// What is added to a time of the output timeline when it is written: 10 s, so that neither audio
+/// a little before the first picture nor the clock, which runs ahead of the frames, is negative.
+const ORIGIN: i64 = 900_000;
+
+/// A time as packets carry it: 90 kHz from [`ORIGIN`], modulo 2^33.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ticks33(u64);
+
+impl From<Timestamp> for Ticks33 {
+    fn from(time: Timestamp) -> Self {
+        // Two's complement: the low 33 bits are the remainder, of negative times too.
+        Self(time.ticks().wrapping_add(ORIGIN).cast_unsigned() & 0x1_ffff_ffff)
+    }
+}
+
+impl Ticks33 {
+    pub(super) const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// What the adaptation field of a packet says. Stuffing comes by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Adaptation {
+    /// The time base changes with the PCR of this packet.
+    pub(super) discontinuity: bool,
+    /// Decoding can start here.
+    pub(super) random_access: bool,
+    pub(super) pcr: Option<Ticks33>,
+}
+
+impl Adaptation {
+    const fn len(&self) -> usize {
+        match (self.pcr, self.random_access || self.discontinuity) {
+            (Some(_), _) => FLAGS_LEN.saturating_add(PCR_LEN),
+            (None, true) => FLAGS_LEN,
+            (None, false) => 0,
+        }
+    }
+
+    /// Writes the field in `len` bytes, of which the first counts the others (§2.4.3.4).
+    fn write(&self, len: usize, out: &mut BytesMut) {
+        let Some(following) = len.checked_sub(1) else {
+            return;
+        };
+        out.extend_from_slice(&[u8::try_from(following).unwrap_or(u8::MAX)]);
+        let Some(mut stuffing) = following.checked_sub(1) else {
+            return;
+        };
+        let flags = u8::from(self.discontinuity) << 7
+            | u8::from(self.random_access) << 6
+            | u8::from(self.pcr.is_some()) << 4;
+        out.extend_from_slice(&[flags]);
+        if let Some(Ticks33(base)) = self.pcr {
+            // 33 bits of base, 6 reserved ones, 9 bits of extension: always 0, our clock has 90 kHz.
+            let [_, _, field @ ..] = (base << 15 | 0x7e00).to_be_bytes();
+            out.extend_from_slice(&field);
+            stuffing = stuffing.saturating_sub(PCR_LEN);
+        }
+        out.extend_from_slice(STUFFING.get(..stuffing).unwrap_or_default());
+    }
+}
+
+/// The packets of one PID.
+#[derive(Debug)]
+pub(super) struct PidStream {
+    pid: u16,
+    /// Continuity counter of the next packet that has a payload; runs on over segments.
+    counter: u8,
+}
+
+impl PidStream {
+    pub(super) const fn new(pid: u16) -> Self {
+        Self { pid, counter: 0 }
+    }
+
+    /// A packet without payload. Leaves the counter alone: it repeats the one before (§2.4.3.3).
+    pub(super) fn write_adaptation(&mut self, adaptation: &Adaptation, out: &mut BytesMut) {
+        out.reserve(PACKET_LEN);
+        let [high, low] = self.pid.to_be_bytes();
+        let counter = self.counter.wrapping_sub(1) & 0x0f;
+        out.extend_from_slice(&[SYNC, high, low, HAS_ADAPTATION | counter]);
+        adaptation.write(BODY_LEN, out);
+    }
+
+    fn header(&mut self, start: bool, adaptation: bool) -> [u8; 4] {
+        let [high, low] = self.pid.to_be_bytes();
+        let start = if start { UNIT_START } else { 0 };
+        let adaptation = if adaptation { HAS_ADAPTATION } else { 0 };
+        let counter = self.counter;
+        self.counter = self.counter.wrapping_add(1) & 0x0f;
+        [SYNC, high | start, low, HAS_PAYLOAD | adaptation | counter]
+    }
+}
+
+/// A payload of known length on its way into packets, piece by piece. Its owner puts exactly the
+/// bytes announced; what is short in the last packet becomes stuffing in its adaptation field.
+pub(super) struct Payload<'a> {
+    out: &'a mut BytesMut,
+    stream: &'a mut PidStream,
+    /// Bytes still to come.
+    left: usize,
+    /// Bytes that still go into the packet begun last.
+    room: usize,
+}
+
+impl<'a> Payload<'a> {
+    /// Begins with the first packet, which carries `adaptation` and the unit start indicator.
+    pub(super) fn begin(
+        stream: &'a mut PidStream,
+        adaptation: &Adaptation,
+        len: usize,
+        out: &'a mut BytesMut,
+    ) -> Self {
+        let packets = len.saturating_add(adaptation.len()).div_ceil(BODY_LEN);
+        out.reserve(packets.saturating_mul(PACKET_LEN));
+        let mut payload = Self {
+            out,
+            stream,
+            left: len,
+            room: 0,
+        };
+        payload.begin_packet(true, adaptation);
+        payload
+    }
+
+    /// Appends bytes; ignores what was not announced.
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        debug_assert!(bytes.len() <= self.left, "more payload than announced");
+        let mut bytes = bytes.get(..self.left).unwrap_or(bytes);
+        while !bytes.is_empty() {
+            if self.room == 0 {
+                bytes = self.put_whole_packets(bytes);
+                if bytes.is_empty() {
+                    return;
+                }
+                self.begin_packet(false, &Adaptation::default());
+            }
+            let (now, later) = bytes.split_at_checked(self.room).unwrap_or((bytes, &[]));
+            self.out.extend_from_slice(now);
+            self.room = self.room.saturating_sub(now.len());
+            self.left = self.left.saturating_sub(now.len());
+            bytes = later;
+        }
+    }
+
+    /// The bulk of a large piece: packets without adaptation field, each copied with a length that
+    /// the compiler knows. Returns the rest.
+    fn put_whole_packets<'b>(&mut self, mut bytes: &'b [u8]) -> &'b [u8] {
+        while let Some((body, later)) = bytes.split_first_chunk::<BODY_LEN>() {
+            let header = self.stream.header(false, false);
+            self.out.extend_from_slice(&header);
+            self.out.extend_from_slice(body);
+            self.left = self.left.saturating_sub(BODY_LEN);
+            bytes = later;
+        }
+        bytes
+    }
+
+    fn begin_packet(&mut self, start: bool, adaptation: &Adaptation) {
+        let free = BODY_LEN.saturating_sub(adaptation.len());
+        self.room = free.min(self.left);
+        let adaptation_len = BODY_LEN.saturating_sub(self.room);
+        let header = self.stream.header(start, adaptation_len > 0);
+        self.out.extend_from_slice(&header);
+        adaptation.write(adaptation_len, self.out);
+    }
+}
+
+impl Drop for Payload<'_> {
+    fn drop(&mut self) {
+        debug_assert!(
+            self.left == 0 || std::thread::panicking(),
+            "less payload than announced"
+        );
+    }
+}

@@ -1,0 +1,356 @@
+//! Drives one RTMP connection: from its publish to its end.
+//!
+//! Carries out the effects of the pipeline in their order, on the disk, in the recording's index and
+//! in its playlists. Decides nothing about protocol, media or rights: it asks those who do.
+
+use crate::clock;
+use crate::control::Control;
+use crate::control::journal::Line;
+use crate::control::live::{Claim, Ending};
+use crate::control::recording::Recording;
+use crate::flv::{self, TagKind};
+use crate::id::ChannelId;
+use crate::media::{Rope, Segment};
+use crate::net::{self, Accepted, Connection, Timeouts};
+use crate::pipeline::{Effect, Pipeline};
+use crate::rtmp::{self, Event, Message, MessageKind, PublishRequest, Refusal, StreamId};
+use crate::segment::Policy;
+use crate::store::disk::Writer;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// After a refusal a connection waits so long before it says so: whoever tries keys tries slowly.
+const REFUSAL_DELAY: Duration = Duration::from_millis(200);
+
+/// What publishing is told by the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Lengths of segments and parts.
+    pub policy: Policy,
+    /// How long a peer may take.
+    pub timeouts: Timeouts,
+    /// Largest RTMP message in bytes.
+    pub message_max: usize,
+}
+
+/// Why a session ended. Written into the log and the recording's index.
+#[derive(Debug)]
+enum End {
+    /// The encoder said so.
+    Stopped,
+    /// The encoder hung up without saying so.
+    HungUp,
+    /// The server ended it.
+    Told(Ending),
+    /// The stream cannot be packaged.
+    Media(flv::Error),
+    /// Protocol, socket or time.
+    Failed(net::Error),
+}
+
+/// Serves one connection until it ends. Whatever it does, nobody else notices.
+pub async fn serve(control: Control, settings: Settings, accepted: Accepted) {
+    let Accepted {
+        stream,
+        peer,
+        permit,
+    } = accepted;
+    let config = rtmp::Config {
+        message_size_max: settings.message_max,
+        ..rtmp::Config::default()
+    };
+    let mut connection = Connection::new(stream, peer, config, settings.timeouts);
+    loop {
+        match connection.next().await {
+            Ok(Some(Event::Publish(request))) => {
+                if !publish(&control, settings, &mut connection, request).await {
+                    break;
+                }
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!(remote = %peer, %error, "connection closed before it published");
+                break;
+            }
+        }
+    }
+    connection.close().await;
+    drop(permit);
+}
+
+/// One publish, from the request to its end; false if the connection is done with.
+async fn publish(
+    control: &Control,
+    settings: Settings,
+    connection: &mut Connection,
+    request: PublishRequest,
+) -> bool {
+    let remote = connection.peer();
+    let stream = request.stream;
+    let key = request.query.get("key");
+    let (refusal, why) = match control.may_publish(&request.app, &request.name, key) {
+        Err(denied) => {
+            tokio::time::sleep(REFUSAL_DELAY).await;
+            (Refusal::Denied, denied.to_string())
+        }
+        Ok(grant) => match control.claim(&grant).await {
+            Err(refused) => (Refusal::BadName, refused.to_string()),
+            Ok(claim) => {
+                connection.accept(stream);
+                return Publishing::begin(claim, settings, &request, remote)
+                    .await
+                    .run(connection, stream)
+                    .await;
+            }
+        },
+    };
+    tracing::warn!(%remote, hub = %request.app, channel = %request.name, encoder = request.encoder, why, "publish refused");
+    connection.reject(stream, refusal, &why);
+    false
+}
+
+/// A running session.
+struct Publishing {
+    claim: Claim,
+    channel: ChannelId,
+    remote: SocketAddr,
+    output: Output,
+    pipeline: Pipeline,
+}
+
+impl Publishing {
+    async fn begin(
+        claim: Claim,
+        settings: Settings,
+        request: &PublishRequest,
+        remote: SocketAddr,
+    ) -> Self {
+        let recording = claim.recording().clone();
+        let key = recording.key();
+        let begin = claim.begin();
+        tracing::info!(
+            channel = %key.channel, recording = %key.recording, %remote,
+            encoder = request.encoder, continues = begin.continues, "publish started"
+        );
+        let began = clock::now();
+        let mut output = Output::new(claim.disk_writer(), recording.clone());
+        if !begin.continues {
+            output.note(&Line::recording(key.channel.to_string(), began));
+        }
+        output.note(&Line::Session {
+            began_ms: began.unix_ms(),
+            remote: remote.to_string(),
+            encoder: request.encoder.clone(),
+        });
+        Self {
+            channel: key.channel.clone(),
+            remote,
+            output,
+            pipeline: Pipeline::new(settings.policy, begin),
+            claim,
+        }
+    }
+
+    /// Takes media until the end; false if the connection is done with.
+    async fn run(mut self, connection: &mut Connection, stream: StreamId) -> bool {
+        let end = self.take_media(connection, stream).await;
+        let again = matches!(end, End::Stopped);
+        match &end {
+            End::Media(error) => connection.end(stream, Refusal::Rejected, &error.to_string()),
+            End::Told(Ending::TakenOver) => connection.end(stream, Refusal::BadName, TAKEN_OVER),
+            End::Told(Ending::Shutdown) => connection.end(stream, Refusal::Shutdown, SHUTDOWN),
+            End::Stopped | End::HungUp | End::Failed(_) => {}
+        }
+        self.finish(&end).await;
+        again
+    }
+
+    async fn take_media(&mut self, connection: &mut Connection, stream: StreamId) -> End {
+        loop {
+            let event = tokio::select! {
+                biased;
+                ending = self.claim.told_to_end() => return End::Told(ending),
+                event = connection.next() => event,
+            };
+            match event {
+                Ok(Some(Event::Message(message))) if message.stream == stream => {
+                    if let Err(error) = self.take(message).await {
+                        return End::Media(error);
+                    }
+                }
+                Ok(Some(Event::Unpublish { stream: of, .. })) if of == stream => {
+                    return End::Stopped;
+                }
+                Ok(Some(Event::Publish(second))) => {
+                    connection.reject(
+                        second.stream,
+                        Refusal::Rejected,
+                        "one publish at a time on a connection",
+                    );
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return End::HungUp,
+                Err(error) => return End::Failed(error),
+            }
+        }
+    }
+
+    async fn take(&mut self, message: Message) -> Result<(), flv::Error> {
+        let kind = match message.kind {
+            MessageKind::Audio => TagKind::Audio,
+            MessageKind::Video => TagKind::Video,
+            MessageKind::Data => TagKind::Data,
+        };
+        let pushed = self.pipeline.push(
+            kind,
+            message.timestamp,
+            Rope::from(message.payload),
+            clock::now(),
+        );
+        self.output.carry_out(&mut self.pipeline).await;
+        pushed
+    }
+
+    /// The last segment is written and listed before anybody else may have the channel.
+    async fn finish(mut self, end: &End) {
+        self.pipeline.finish(clock::now());
+        self.output.carry_out(&mut self.pipeline).await;
+        let stats = self.pipeline.stats();
+        let dropped: u64 = stats.dropped.values().sum();
+        self.output.note(&Line::SessionEnd {
+            ended_ms: clock::now().unix_ms(),
+            reason: end.to_string(),
+            video_frames: stats.video_frames,
+            audio_frames: stats.audio_frames,
+            dropped,
+        });
+        self.output.finish().await;
+        let (channel, remote) = (&self.channel, self.remote);
+        tracing::info!(
+            %channel, %remote, reason = %end,
+            video_frames = stats.video_frames, audio_frames = stats.audio_frames, bytes = stats.bytes,
+            discontinuities = stats.discontinuities, "publish ended"
+        );
+        if dropped > 0 {
+            tracing::warn!(%channel, %remote, dropped, reasons = ?stats.dropped, "frames that are in no segment");
+        }
+    }
+}
+
+const TAKEN_OVER: &str = "another publisher with the same rights took this channel over";
+const SHUTDOWN: &str = "the server is stopping";
+
+/// Where effects go: segments to the disk, lines to the index, news to the playlists.
+struct Output {
+    writer: Writer,
+    recording: Arc<Recording>,
+    /// Lines that go to the index with the next segment: without one they are not worth a folder.
+    notes: String,
+    any: bool,
+}
+
+impl Output {
+    fn new(writer: Writer, recording: Arc<Recording>) -> Self {
+        Self {
+            writer,
+            recording,
+            notes: String::new(),
+            any: false,
+        }
+    }
+
+    fn note(&mut self, line: &Line) {
+        self.notes += &line.to_text();
+    }
+
+    async fn carry_out(&mut self, pipeline: &mut Pipeline) {
+        while let Some(effect) = pipeline.poll() {
+            match effect {
+                Effect::Tracks(tracks) => {
+                    self.note(&Line::Tracks((&tracks).into()));
+                    self.recording.set_tracks(&tracks);
+                }
+                Effect::Open { number } => {
+                    let object = self
+                        .recording
+                        .key()
+                        .segment(number, crate::key::Container::Ts);
+                    self.writer.open(object).await;
+                }
+                Effect::Write(bytes) => self.writer.append(bytes).await,
+                Effect::Part(_) => self.writer.end_part().await,
+                Effect::Segment {
+                    segment,
+                    target_duration_s,
+                } => self.store(segment, target_duration_s).await,
+            }
+        }
+    }
+
+    /// Data, then index, then news: the bytes get their name, the index its line, the playlist its entry.
+    async fn store(&mut self, segment: Segment, target_duration_s: u32) {
+        let index = self.recording.key().journal();
+        let mut lines = std::mem::take(&mut self.notes);
+        lines += &Line::segment(&segment, target_duration_s).to_text();
+        self.any = true;
+        let recording = self.recording.clone();
+        let news = move |result: Result<(), _>| match result {
+            Ok(()) => recording.list(segment, target_duration_s),
+            Err(error) => {
+                let error: crate::store::disk::WriteError = error;
+                let number = segment.number;
+                tracing::error!(
+                    recording = %recording.key(), number, error = %chain(&error),
+                    "segment is lost; the playlist shows a gap"
+                );
+                recording.list(
+                    Segment {
+                        gap: true,
+                        ..segment
+                    },
+                    target_duration_s,
+                );
+            }
+        };
+        self.writer.finish(index, lines, news).await;
+    }
+
+    /// Waits until everything is on the disk and listed.
+    async fn finish(mut self) {
+        if self.any && !self.notes.is_empty() {
+            let index = self.recording.key().journal();
+            let recording = self.recording.clone();
+            let news = move |result: Result<(), crate::store::disk::WriteError>| {
+                if let Err(error) = result {
+                    tracing::error!(recording = %recording.key(), error = %chain(&error), "the end of the session is not in the index");
+                }
+            };
+            self.writer
+                .line(index, std::mem::take(&mut self.notes), news)
+                .await;
+        }
+        self.writer.flush().await;
+    }
+}
+
+/// An error and its causes as one sentence.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("the encoder stopped"),
+            Self::HungUp => f.write_str("the encoder hung up"),
+            Self::Told(Ending::TakenOver) => f.write_str(TAKEN_OVER),
+            Self::Told(Ending::Shutdown) => f.write_str(SHUTDOWN),
+            Self::Media(error) => error.fmt(f),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
