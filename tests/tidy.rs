@@ -31,11 +31,12 @@ const TABLE: &[Row] = &[
     ("mux",      &["media"],                                                                 Pure),
     ("playlist", &["id", "key", "media"],                                                    Pure),
     ("pipeline", &["id", "key", "media", "flv", "segment", "mux", "playlist"],               Pure),
-    ("clock",    &[],                                                                        Edge),
+    ("clock",    &["media"],                                                                 Edge),
     ("net",      &["rtmp", "clock"],                                                         Edge),
     ("store",    &["key", "clock"],                                                          Edge),
-    ("control",  &["id", "key", "clock", "playlist", "store"],                               Edge),
-    ("publish",  &["id", "clock", "net", "flv", "pipeline", "store", "control"],             Edge),
+    ("control",  &["id", "key", "media", "clock", "playlist", "store"],                      Edge),
+    ("publish",  &["id", "key", "media", "rtmp", "flv", "segment", "pipeline", "clock", "net",
+                   "store", "control"],                                                        Edge),
     ("http",     &["id", "key", "playlist", "store", "control"],                             Edge),
 ];
 
