@@ -455,10 +455,16 @@ impl Pipeline {
     }
 
     fn end_segment(&mut self, at: Timestamp) {
-        if !self.segmenter.is_open() {
+        let (Some(size), State::Running { muxer, .. }) = (self.segmenter.size(), &mut self.state)
+        else {
             return;
-        }
-        self.flush();
+        };
+        let before = self.out.len();
+        muxer.flush(&mut self.out);
+        let flushed = self.out.len() - before;
+        muxer.end_segment(size + flushed as u64, &mut self.out);
+        self.segmenter.wrote(self.out.len() - before);
+        self.hand_over();
         let lasts = self.timeline.frame_duration(TrackKind::Video);
         if let Some(part) = self.segmenter.end_part(at, false) {
             self.effects.push_back(Effect::Part(part));

@@ -63,15 +63,23 @@ pub async fn serve(control: Control, settings: Settings, pace: Pace, accepted: A
         ..net::Config::default()
     };
     let mut connection = Connection::new(stream, peer, config, settings.timeouts, pace);
+    let mut published = false;
     loop {
         match connection.next().await {
             Ok(Some(Event::Publish(request))) => {
+                published = true;
                 if !publish(&control, settings, &mut connection, request).await {
                     break;
                 }
             }
             Ok(Some(_)) => {}
-            Ok(None) => break,
+            Ok(None) => {
+                if !published && connection.received() > 0 {
+                    let stage = connection.stage();
+                    tracing::warn!(remote = %peer, ?stage, "connection closed before it published: the peer hung up");
+                }
+                break;
+            }
             Err(error) => {
                 tracing::warn!(remote = %peer, %error, "connection closed before it published");
                 break;
