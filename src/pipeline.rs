@@ -11,7 +11,8 @@ use crate::media::{
     Begin, Duration, Frame, Part, Rope, Segment, Timestamp, TrackKind, Tracks, Units, WallTime,
 };
 use crate::mux::ts::Muxer;
-use crate::segment::{Cut, Opening, Policy, Segmenter};
+pub use crate::segment::Policy;
+use crate::segment::{Cut, Opening, Segmenter};
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -96,7 +97,7 @@ struct KeyFrames {
 #[derive(Debug)]
 enum State {
     Gathering(Held),
-    Running { muxer: Muxer, tracks: Tracks },
+    Running { muxer: Box<Muxer>, tracks: Tracks },
 }
 
 /// A frame with what the cut needs to know about it.
@@ -293,7 +294,7 @@ impl Pipeline {
             audio: all.audio.clone(),
         };
         self.state = State::Running {
-            muxer: Muxer::new(tracks.clone()),
+            muxer: Box::new(Muxer::new(tracks.clone())),
             tracks: tracks.clone(),
         };
         self.effects.push_back(Effect::Tracks(tracks));

@@ -35,8 +35,7 @@ const TABLE: &[Row] = &[
     ("net",      &["rtmp", "clock"],                                                         Edge),
     ("store",    &["key", "clock"],                                                          Edge),
     ("control",  &["id", "key", "media", "clock", "playlist", "store"],                      Edge),
-    ("publish",  &["id", "key", "media", "rtmp", "flv", "segment", "pipeline", "clock", "net",
-                   "store", "control"],                                                        Edge),
+    ("publish",  &["id", "media", "clock", "net", "flv", "pipeline", "store", "control"],    Edge),
     ("http",     &["id", "key", "playlist", "store", "control"],                             Edge),
 ];
 
