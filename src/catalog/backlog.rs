@@ -80,8 +80,8 @@ pub struct Backlog {
 #[derive(Debug, Default)]
 struct State {
     away: Option<String>,
-    /// Rows that the task holds.
-    held: usize,
+    /// Rows that were handed over and are not written.
+    waiting: usize,
     refused: u64,
     full: bool,
     torn: BTreeSet<RecordingKey>,
@@ -106,11 +106,14 @@ impl Backlog {
 
     /// Hands a row over. Never waits.
     pub fn push(&self, entry: Entry) {
+        let mut state = lock(&self.state);
         let refused = match self.entries.try_send(entry) {
-            Ok(()) => return,
+            Ok(()) => {
+                state.waiting += 1;
+                return;
+            }
             Err(TrySendError::Full(entry) | TrySendError::Closed(entry)) => entry,
         };
-        let mut state = lock(&self.state);
         state.refused += 1;
         if state.torn.len() < TORN_MAX {
             state.torn.insert(refused.recording().clone());
@@ -125,11 +128,10 @@ impl Backlog {
 
     /// How the catalog is.
     pub fn health(&self) -> Health {
-        let queued = self.entries.max_capacity() - self.entries.capacity();
         let state = lock(&self.state);
         Health {
             away: state.away.clone(),
-            waiting: queued + state.held,
+            waiting: state.waiting,
             refused: state.refused,
         }
     }
@@ -166,10 +168,9 @@ impl Writer {
                     batch.push(entry);
                 }
             }
-            lock(&self.state).held = batch.len();
             self.write(&batch).await;
+            lock(&self.state).waiting -= batch.len();
             batch.clear();
-            lock(&self.state).held = 0;
         }
     }
 

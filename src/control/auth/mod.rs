@@ -1,37 +1,68 @@
-//! Who may publish: from a credential to a [`Grant`], or a refusal.
+//! Who may do what: from a credential to a [`Grant`], a [`Caller`], or a refusal.
 //!
-//! Keys are kept as SHA-256 digests in a file of mode 0600; a key itself is shown once, when it is
-//! made. Digests are compared without telling by time how much of them is right.
+//! A channel is published to with its stream key or with a URL that was signed for it; played by
+//! anybody or with a signed token; the API is used with tokens. Keys and tokens are kept as
+//! digests, shown once, when they are made. Comparisons do not tell by time how much is right.
 
+mod secret;
+mod tokens;
+
+pub use secret::{Fingerprint, FreshKey};
+pub use tokens::{Caller, FirstStart, Need, NewToken, Scope, Token};
+
+use super::channels::{Channel, Known};
+use super::{Control, Error};
 use crate::clock;
 use crate::id::{ChannelId, NameError};
+use secret::Signer;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
-/// Random bytes in a stream key: 120 bits, in 24 characters.
-const KEY_BYTES: usize = 15;
+/// Query names of a signed publish URL.
+pub const EXPIRES: &str = "expires";
+/// See [`EXPIRES`].
+pub const SIGNATURE: &str = "signature";
+/// Query name of a stream key.
+pub const KEY: &str = "key";
+/// Query name of a playback token.
+pub const TOKEN: &str = "token";
 
 /// Who may publish.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// Whoever has the channel's key.
+    /// Whoever has the channel's key or a signed URL.
     Key,
-    /// Anyone, to any name.
+    /// Whoever has a signed URL.
+    Signed,
+    /// Anyone.
     Open,
 }
 
-/// The right to publish to a channel. Only [`Keys::publish`] makes one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Grant {
-    channel: ChannelId,
+/// Who may play.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Playback {
+    /// Anyone.
+    #[default]
+    Public,
+    /// Whoever has a signed URL.
+    Signed,
 }
 
-/// Why somebody may not publish. The text is what the encoder shows, so it tells no secret.
+/// What a publisher shows: the query of its URL.
+#[derive(Clone, Default)]
+pub struct Presented<'a>(Vec<(&'a str, &'a str)>);
+
+/// The right to publish to a channel. Only [`Control`] makes one.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub(super) channel: Arc<Channel>,
+}
+
+/// Why somebody may not do something. The text is what an encoder shows, so it tells no secret.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Denied {
     /// Hub or channel is no name.
@@ -40,279 +71,270 @@ pub enum Denied {
     /// There is no key in the request.
     #[error("channel {0} needs its stream key: write the OBS stream key (or the end of the URL) as {name}?key=…", name = .0.name)]
     NoKey(ChannelId),
-    /// The key is wrong, or the channel has none: which of the two is nobody's business.
+    /// The key is wrong, the channel has none or does not exist: which of them is nobody's business.
     #[error("wrong stream key for channel {0}")]
     WrongKey(ChannelId),
+    /// The channel wants a signed URL, and this is none.
+    #[error("channel {0} needs a signed URL, and this one is not signed")]
+    NotSigned(ChannelId),
+    /// The signature is not ours, or not for this.
+    #[error("the signature of this URL is not right for channel {0}")]
+    WrongSignature(ChannelId),
+    /// It was right once.
+    #[error("this URL for channel {0} has expired")]
+    Expired(ChannelId),
+    /// Nobody may push to it for now.
+    #[error("channel {0} is disabled")]
+    Disabled(ChannelId),
+    /// No token, or one that is not known.
+    #[error("this needs an API token: send the header Authorization: Bearer …")]
+    NoToken,
+    /// The token's scope or hub does not reach so far.
+    #[error("this API token does not allow that: {0}")]
+    Beyond(&'static str),
+    /// Credentials are in the catalog, and it is away.
+    #[error("the server cannot look this up just now; try again")]
+    Away,
 }
 
-/// The keys of all channels.
-#[derive(Debug)]
-pub struct Keys {
-    policy: Policy,
-    file: Option<PathBuf>,
-    digests: RwLock<BTreeMap<ChannelId, StoredKey>>,
+/// Looks at a publisher's query for a foreign kind of credential, for example another API's
+/// signature. `None` if there is none of its kind in it.
+pub type ForeignCheck =
+    dyn Fn(&ChannelId, &Presented<'_>) -> Option<Result<(), Denied>> + Send + Sync;
+
+/// What decides without the catalog.
+pub(super) struct Auth {
+    pub(super) policy: Policy,
+    signer: Signer,
+    /// Keys that are not in the catalog: from the configuration, and the demo's.
+    passing: RwLock<BTreeMap<ChannelId, Fingerprint>>,
+    foreign: RwLock<Vec<Arc<ForeignCheck>>>,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
-struct StoredKey {
-    #[serde(with = "hexadecimal", rename = "key_sha256")]
-    digest: [u8; 32],
-    /// Whether it is written to the file.
-    #[serde(skip)]
-    passing: bool,
+impl<'a> Presented<'a> {
+    /// From the pairs of a query.
+    pub fn new(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+
+    /// The first value called `name` that is not empty.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        let mut pairs = self.0.iter();
+        let found = pairs.find(|(key, value)| *key == name && !value.is_empty());
+        found.map(|(_, value)| *value)
+    }
 }
 
-/// A stream key, to be shown once.
-pub struct FreshKey(String);
-
-impl Keys {
-    /// Keys that are kept in `file`, or nowhere.
-    pub fn load(policy: Policy, file: Option<PathBuf>) -> io::Result<Self> {
-        let mut digests = BTreeMap::new();
-        if let Some(file) = &file
-            && let Some(text) = read_if_there(file)?
-        {
-            let wrong = |what: String| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("{}: {what}", file.display()),
-                )
-            };
-            let stored: BTreeMap<String, StoredKey> =
-                serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-            for (name, key) in stored {
-                let channel = name
-                    .parse()
-                    .map_err(|error: NameError| wrong(error.to_string()))?;
-                digests.insert(channel, key);
-            }
-        }
-        Ok(Self {
+impl Auth {
+    /// `secret` is what [`Auth::new_secret`] gave once.
+    pub(super) fn new(policy: Policy, secret: &str) -> Option<Self> {
+        Some(Self {
             policy,
-            file,
-            digests: RwLock::new(digests),
+            signer: Signer::parse(secret)?,
+            passing: RwLock::default(),
+            foreign: RwLock::default(),
         })
     }
 
-    /// Whether any channel has a key.
-    pub fn is_empty(&self) -> bool {
-        self.digests
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+    pub(super) fn new_secret() -> String {
+        Signer::random().to_text()
     }
+}
 
+impl Control {
     /// Gives a channel this key for as long as the process lives.
-    pub fn set_passing(&self, channel: ChannelId, key: &str) {
-        let key = StoredKey {
-            digest: digest(key),
-            passing: true,
-        };
-        self.digests
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(channel, key);
+    pub fn set_passing_key(&self, channel: ChannelId, key: &str) {
+        let mut passing = self.auth().passing.write();
+        let passing = passing.as_mut().map_err(|poisoned| poisoned.get_mut());
+        let (Ok(passing) | Err(passing)) = passing;
+        passing.insert(channel, Fingerprint::of(key));
     }
 
-    /// Makes a new random key for a channel, and keeps its digest.
-    pub fn make(&self, channel: ChannelId) -> io::Result<FreshKey> {
-        let key = FreshKey::random();
-        let mut digests = self.digests.write().unwrap_or_else(PoisonError::into_inner);
-        let stored = StoredKey {
-            digest: digest(&key.0),
-            passing: false,
-        };
-        digests.insert(channel, stored);
-        if let Some(file) = &self.file {
-            let kept: BTreeMap<String, &StoredKey> = digests
-                .iter()
-                .filter(|(_, key)| !key.passing)
-                .map(|(channel, key)| (channel.to_string(), key))
-                .collect();
-            write_secret(file, &serde_json::to_string_pretty(&kept)?)?;
-        }
-        Ok(key)
+    /// From now on publishers may also show what `check` knows.
+    pub fn accept_foreign(&self, check: Arc<ForeignCheck>) {
+        let mut checks = self.auth().foreign.write();
+        let checks = checks.as_mut().map_err(|poisoned| poisoned.get_mut());
+        let (Ok(checks) | Err(checks)) = checks;
+        checks.push(check);
     }
 
-    /// Whether whoever shows `key` may publish to `hub`/`name`.
-    pub fn publish(&self, hub: &str, name: &str, key: Option<&str>) -> Result<Grant, Denied> {
-        let channel = ChannelId::new(hub, name)?;
-        if self.policy == Policy::Open {
-            return Ok(Grant { channel });
+    /// Whether whoever shows this may publish to `hub`/`name`. Where anybody may publish to any
+    /// name, the channel is made.
+    pub async fn may_publish(
+        &self,
+        hub: &str,
+        name: &str,
+        shown: &Presented<'_>,
+    ) -> Result<Grant, Denied> {
+        let id = ChannelId::new(hub, name)?;
+        let known = self.known_for_auth(&id).await?;
+        let foreign = self.foreign_verdict(&id, shown);
+        let policy = known
+            .as_ref()
+            .and_then(|known| known.channel.settings.publish);
+        match (foreign, policy.unwrap_or(self.auth().policy)) {
+            (Some(verdict), _) => verdict?,
+            (None, Policy::Open) => {}
+            (None, policy) => self.check_shown(policy, &id, known.as_deref(), shown)?,
         }
-        let Some(key) = key.filter(|key| !key.is_empty()) else {
-            return Err(Denied::NoKey(channel));
+        let channel = match known {
+            Some(known) => Arc::clone(&known.channel),
+            None if self.auth().policy == Policy::Open => self.make_on_push(&id).await,
+            None => return Err(Denied::WrongKey(id)),
         };
-        let shown = digest(key);
-        let digests = self.digests.read().unwrap_or_else(PoisonError::into_inner);
-        // A channel without a key is compared with a digest that no key has: the same work.
-        let known = digests.get(&channel).map_or([0; 32], |key| key.digest);
-        match same(&shown, &known) {
+        match channel.settings.enabled {
             true => Ok(Grant { channel }),
-            false => Err(Denied::WrongKey(channel)),
+            false => Err(Denied::Disabled(id)),
         }
     }
+
+    fn foreign_verdict(&self, id: &ChannelId, shown: &Presented<'_>) -> Option<Result<(), Denied>> {
+        let checks = self.auth().foreign.read();
+        let checks = checks.unwrap_or_else(PoisonError::into_inner).clone();
+        checks.iter().find_map(|check| check(id, shown))
+    }
+
+    fn check_shown(
+        &self,
+        policy: Policy,
+        id: &ChannelId,
+        known: Option<&Known>,
+        shown: &Presented<'_>,
+    ) -> Result<(), Denied> {
+        if let Some(signature) = shown.get(SIGNATURE) {
+            let expires = shown.get(EXPIRES).and_then(|text| text.parse().ok());
+            let expires = expires.ok_or_else(|| Denied::WrongSignature(id.clone()))?;
+            return self.check_signature(Use::Publish, id, expires, signature);
+        }
+        if policy == Policy::Signed {
+            return Err(Denied::NotSigned(id.clone()));
+        }
+        let Some(key) = shown.get(KEY) else {
+            return Err(Denied::NoKey(id.clone()));
+        };
+        let passing = self.auth().passing.read();
+        let passing = passing.unwrap_or_else(PoisonError::into_inner);
+        let shown = Fingerprint::of(key);
+        let kept = known.and_then(|known| known.key);
+        let right = [passing.get(id), kept.as_ref()];
+        // All are compared, whichever is right.
+        let right = right.into_iter().flatten();
+        match right.fold(false, |any, kept| any | kept.is(&shown)) {
+            true => Ok(()),
+            false => Err(Denied::WrongKey(id.clone())),
+        }
+    }
+
+    /// Whether whoever shows `token` may play `channel`.
+    pub async fn may_play(&self, id: &ChannelId, token: Option<&str>) -> Result<Playback, Denied> {
+        let playback = match self.live_settings(id) {
+            Some(channel) => Some(channel.settings.playback),
+            None => {
+                let known = self.known_for_auth(id).await?;
+                known.map(|known| known.channel.settings.playback)
+            }
+        };
+        // Nobody knows the channel, so there is nothing to protect and nothing to serve.
+        if playback.unwrap_or_default() == Playback::Public {
+            return Ok(Playback::Public);
+        }
+        let token = token.ok_or_else(|| Denied::NotSigned(id.clone()))?;
+        let parts = token.split_once('-');
+        let parts = parts.and_then(|(expires, signature)| Some((expires.parse().ok()?, signature)));
+        let (expires, signature) = parts.ok_or_else(|| Denied::WrongSignature(id.clone()))?;
+        self.check_signature(Use::Play, id, expires, signature)?;
+        Ok(Playback::Signed)
+    }
+
+    /// The query that lets whoever has it publish to `channel` until `expires` (unix seconds).
+    pub fn sign_publish(&self, channel: &ChannelId, expires: i64) -> String {
+        let signature = self
+            .auth()
+            .signer
+            .sign(&signed_text(Use::Publish, channel, expires));
+        format!("{EXPIRES}={expires}&{SIGNATURE}={signature}")
+    }
+
+    /// The query that lets whoever has it play `channel` until `expires` (unix seconds): its
+    /// playlists and every segment that they name.
+    pub fn sign_playback(&self, channel: &ChannelId, expires: i64) -> String {
+        let signature = self
+            .auth()
+            .signer
+            .sign(&signed_text(Use::Play, channel, expires));
+        format!("{TOKEN}={expires}-{signature}")
+    }
+
+    fn check_signature(
+        &self,
+        what: Use,
+        id: &ChannelId,
+        expires: i64,
+        signature: &str,
+    ) -> Result<(), Denied> {
+        if !self
+            .auth()
+            .signer
+            .verifies(&signed_text(what, id, expires), signature)
+        {
+            return Err(Denied::WrongSignature(id.clone()));
+        }
+        match clock::now().unix_ms() < expires.saturating_mul(1000) {
+            true => Ok(()),
+            false => Err(Denied::Expired(id.clone())),
+        }
+    }
+
+    async fn known_for_auth(&self, id: &ChannelId) -> Result<Option<Arc<Known>>, Denied> {
+        match self.known(id).await {
+            Ok(known) => Ok(known),
+            // Anybody may publish: a push does not wait for the database.
+            Err(_) if self.auth().policy == Policy::Open => Ok(None),
+            Err(error) => {
+                tracing::warn!(channel = %id, %error, "a credential cannot be looked up");
+                Err(Denied::Away)
+            }
+        }
+    }
+}
+
+/// What a signature is for: one for the other is worth nothing.
+#[derive(Clone, Copy)]
+enum Use {
+    Publish,
+    Play,
+}
+
+fn signed_text(what: Use, channel: &ChannelId, expires: i64) -> String {
+    let what = match what {
+        Use::Publish => "publish",
+        Use::Play => "play",
+    };
+    format!("{what}\n{channel}\n{expires}")
 }
 
 impl Grant {
     /// The channel it is for.
     pub fn channel(&self) -> &ChannelId {
-        &self.channel
+        &self.channel.id
+    }
+
+    /// The right of somebody whose own credential was checked elsewhere, for example the server's.
+    pub(super) fn of(channel: Arc<Channel>) -> Self {
+        Self { channel }
     }
 }
 
-impl FreshKey {
-    /// A key that nobody can guess.
-    pub fn random() -> Self {
-        const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-        let bits = clock::random::<KEY_BYTES>()
-            .into_iter()
-            .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
-        let bits: Vec<u8> = bits.collect();
-        let letter = |five: &[u8]| {
-            five.iter()
-                .fold(0_usize, |all, bit| all << 1 | usize::from(*bit))
-        };
-        Self(
-            bits.chunks(5)
-                .map(|five| char::from(ALPHABET[letter(five)]))
-                .collect(),
-        )
-    }
-
-    /// The key: to be shown, never to be logged.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-fn digest(key: &str) -> [u8; 32] {
-    Sha256::digest(key.as_bytes()).into()
-}
-
-/// Compares in a time that does not depend on where the two differ.
-fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b)) == 0
-}
-
-fn read_if_there(file: &Path) -> io::Result<Option<String>> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Replaces `file` whole, readable by its owner alone.
-fn write_secret(file: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let new = file.with_extension("new");
-    let mut options = std::fs::OpenOptions::new();
-    let mut out = options
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    out.write_all(text.as_bytes())?;
-    out.sync_all()?;
-    std::fs::rename(&new, file)
-}
-
-impl fmt::Debug for StoredKey {
+/// Names without values.
+impl fmt::Debug for Presented<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StoredKey")
+        let names = self.0.iter().map(|(name, _)| name);
+        f.debug_list().entries(names).finish()
     }
 }
 
-mod hexadecimal {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
-        let text: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        to.serialize_str(&text)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
-        let text = String::deserialize(from)?;
-        let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-        let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
-        let digest = bytes.and_then(|bytes| bytes.try_into().ok());
-        digest.ok_or_else(|| D::Error::custom("not a SHA-256 digest in 64 hexadecimal digits"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn channel() -> ChannelId {
-        ChannelId::new("live", "stream").expect("a name")
-    }
-
-    #[test]
-    fn only_the_right_key_is_granted() {
-        let keys = Keys::load(Policy::Key, None).expect("no file");
-        let key = keys.make(channel()).expect("made");
-        assert_eq!(key.reveal().len(), 24);
-        let check = |hub: &str, name: &str, shown: Option<&str>, why: &str| {
-            let denied = keys.publish(hub, name, shown).expect_err(why);
-            assert!(denied.to_string().contains(why), "{denied}");
-            assert!(!denied.to_string().contains(key.reveal()));
-        };
-        assert_eq!(
-            keys.publish("live", "stream", Some(key.reveal())),
-            Ok(Grant { channel: channel() })
-        );
-        check("live", "stream", None, "needs its stream key");
-        check("live", "stream", Some(""), "needs its stream key");
-        check("live", "stream", Some("wrong"), "wrong stream key");
-        check(
-            "live",
-            "stream",
-            Some(&key.reveal()[1..]),
-            "wrong stream key",
-        );
-        check("live", "other", Some(key.reveal()), "wrong stream key");
-        check("", "stream", Some(key.reveal()), "hub name is empty");
-        check("live", "..", Some(key.reveal()), "begins with a dot");
-    }
-
-    #[test]
-    fn open_lets_anyone_publish_under_a_proper_name() {
-        let keys = Keys::load(Policy::Open, None).expect("no file");
-        assert!(keys.publish("live", "any", None).is_ok());
-        assert!(keys.publish("live", "../x", None).is_err());
-    }
-
-    #[test]
-    fn keys_outlive_the_process_as_digests_that_only_their_owner_reads() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("keys.json");
-        let load = || Keys::load(Policy::Key, Some(file.clone())).expect("readable");
-        let keys = load();
-        keys.set_passing(ChannelId::new("live", "demo").expect("a name"), "demo");
-        let key = keys.make(channel()).expect("made");
-        let text = std::fs::read_to_string(&file).expect("written");
-        assert!(
-            !text.contains(key.reveal()) && !text.contains("demo"),
-            "{text}"
-        );
-        let mode = std::fs::metadata(&file)
-            .expect("there")
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert!(load().publish("live", "stream", Some(key.reveal())).is_ok());
-        std::fs::write(&file, "{\"live/stream\": {\"key_sha256\": \"12\"}}").expect("written");
-        let error = Keys::load(Policy::Key, Some(file))
-            .expect_err("a broken file")
-            .to_string();
-        assert!(
-            error.contains("keys.json") && error.contains("SHA-256"),
-            "{error}"
-        );
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
     }
 }
