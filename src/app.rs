@@ -7,7 +7,7 @@ use crate::control::auth::{Caller, FreshKey, Policy};
 use crate::control::live::SecondPublisher;
 use crate::control::{self, Control, FirstStart};
 use crate::id::ChannelId;
-use crate::net::{self, Listener, Timeouts};
+use crate::net::{self, Listener, Pace, Timeouts};
 use crate::store::Store;
 use crate::store::disk::{Disk, Fsync};
 use crate::{clock, http, publish, segment};
@@ -250,9 +250,15 @@ async fn accept(
     settings: publish::Settings,
     sessions: TaskTracker,
 ) {
+    let pace = Pace::default();
     loop {
         let accepted = listener.accept().await;
-        sessions.spawn(publish::serve(control.clone(), settings, accepted));
+        sessions.spawn(publish::serve(
+            control.clone(),
+            settings,
+            pace.clone(),
+            accepted,
+        ));
     }
 }
 
