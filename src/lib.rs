@@ -31,6 +31,8 @@ pub mod catalog;
 pub mod control;
 pub mod http;
 
+pub mod api;
+
 pub mod app;
 pub mod cli;
 pub mod clock;
