@@ -1,6 +1,6 @@
 //! Channels: listing, settings, states.
 
-use super::guard::{Answer, Asked, Body, By, Failure, Of, limit};
+use super::guard::{Answer, Asked, Body, By, Changes, Failure, Of, limit};
 use super::types::{ChannelJson, LiveJson, Page, Settings, State, StatusJson};
 use crate::control::Control;
 use crate::control::auth::Need;
@@ -105,12 +105,10 @@ pub(super) async fn get(
     responses((status = 200, description = "It was there", body = ChannelJson),
         (status = 201, description = "It was made", body = ChannelJson)))]
 pub(super) async fn put(
-    by: By,
+    Changes { by, id }: Changes,
     Shared(control): Shared<Control>,
-    Of(id): Of,
     Body(settings): Body<Settings>,
 ) -> Answer<(StatusCode, Json<ChannelJson>)> {
-    let by = by.may(Need::ChangeHub(&id.hub))?;
     let (channel, put) = control.put_channel(&by, &id, settings.into()).await?;
     let (status, key) = match put {
         Put::Created => {
@@ -131,12 +129,10 @@ pub(super) async fn put(
     request_body = Settings,
     responses((status = 200, description = "The channel as it is now", body = ChannelJson)))]
 pub(super) async fn patch(
-    by: By,
+    Changes { by, id }: Changes,
     Shared(control): Shared<Control>,
-    Of(id): Of,
     Body(changes): Body<serde_json::Map<String, serde_json::Value>>,
 ) -> Answer<Json<ChannelJson>> {
-    let by = by.may(Need::ChangeHub(&id.hub))?;
     let change = |settings: &mut crate::control::settings::ChannelSettings| {
         let patched = patched(&Settings::from(&*settings), changes);
         let invalid = |error: serde_json::Error| crate::control::Error::Invalid(error.to_string());
@@ -216,12 +212,10 @@ impl Ending {
     params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path), Ending),
     responses((status = 204, description = "It is gone")))]
 pub(super) async fn delete(
-    by: By,
+    Changes { by, id }: Changes,
     Shared(control): Shared<Control>,
-    Of(id): Of,
     Asked(ending): Asked<Ending>,
 ) -> Answer<StatusCode> {
-    let by = by.may(Need::ChangeHub(&id.hub))?;
     control.delete_channel(&by, &id, ending.if_live()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -231,11 +225,9 @@ pub(super) async fn delete(
     params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
     responses((status = 200, description = "The channel as it is now", body = ChannelJson)))]
 pub(super) async fn enable(
-    by: By,
+    Changes { by, id }: Changes,
     Shared(control): Shared<Control>,
-    Of(id): Of,
 ) -> Answer<Json<ChannelJson>> {
-    let by = by.may(Need::ChangeHub(&id.hub))?;
     let channel = control.enable_channel(&by, &id, true, IfLive::End).await?;
     Ok(Json(ChannelJson::new(
         &channel,
@@ -251,12 +243,10 @@ pub(super) async fn enable(
     params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path), Ending),
     responses((status = 200, description = "The channel as it is now", body = ChannelJson)))]
 pub(super) async fn disable(
-    by: By,
+    Changes { by, id }: Changes,
     Shared(control): Shared<Control>,
-    Of(id): Of,
     Asked(ending): Asked<Ending>,
 ) -> Answer<Json<ChannelJson>> {
-    let by = by.may(Need::ChangeHub(&id.hub))?;
     let if_live = ending.if_live();
     let channel = control.enable_channel(&by, &id, false, if_live).await?;
     Ok(Json(ChannelJson::new(
@@ -273,11 +263,9 @@ pub(super) async fn disable(
     params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
     responses((status = 204, description = "It is being ended")))]
 pub(super) async fn kick(
-    by: By,
+    Changes { by, id }: Changes,
     Shared(control): Shared<Control>,
-    Of(id): Of,
 ) -> Answer<StatusCode> {
-    let by = by.may(Need::ChangeHub(&id.hub))?;
     control.kick(&by, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -290,11 +278,9 @@ pub(super) async fn kick(
     params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
     responses((status = 200, description = "The channel with its new key", body = ChannelJson)))]
 pub(super) async fn rotate_key(
-    by: By,
+    Changes { by, id }: Changes,
     Shared(control): Shared<Control>,
-    Of(id): Of,
 ) -> Answer<Json<ChannelJson>> {
-    let by = by.may(Need::ChangeHub(&id.hub))?;
     let key = control.rotate_key(&by, &id).await?;
     let channel = control.channel(&id).await?;
     let key = Some(key.reveal().to_owned());

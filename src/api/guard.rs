@@ -10,7 +10,7 @@ use crate::id::ChannelId;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Uri};
 use serde::de::DeserializeOwned;
@@ -133,6 +133,41 @@ impl<S: Send + Sync> FromRequestParts<S> for Of {
     }
 }
 
+/// Somebody who may change the channel in the path. What the body says does not matter before.
+pub(super) struct Changes {
+    pub(super) by: Caller,
+    pub(super) id: ChannelId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Changes
+where
+    Control: FromRef<S>,
+{
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let by = By::from_request_parts(parts, state).await?;
+        let Of(id) = Of::from_request_parts(parts, state).await?;
+        let by = by.may(Need::ChangeHub(&id.hub))?;
+        Ok(Self { by, id })
+    }
+}
+
+/// Somebody who may change rights.
+pub(super) struct Admin(pub(super) Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for Admin
+where
+    Control: FromRef<S>,
+{
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let by = By::from_request_parts(parts, state).await?;
+        Ok(Self(by.may(Need::Admin)?))
+    }
+}
+
 /// The last part of the path.
 pub(super) struct Named(pub(super) String);
 
@@ -225,12 +260,17 @@ pub(super) fn times(start: Time, end: Time) -> Answer<Range<i64>> {
     }
 }
 
-/// No text of ours has a zero byte, and PostgreSQL takes none.
-pub(super) async fn no_zero_bytes(request: Request, next: Next) -> Response {
-    match has_zero_byte(request.uri()) {
-        true => Failure::bad("there is a zero byte in the path or in the query").into_response(),
-        false => next.run(request).await,
+/// Around every request: no text of ours has a zero byte, and PostgreSQL takes none; no answer is
+/// to be stored, some have keys in them.
+pub(super) async fn around(request: Request, next: Next) -> Response {
+    if has_zero_byte(request.uri()) {
+        let detail = "there is a zero byte in the path or in the query";
+        return Failure::bad(detail).into_response();
     }
+    let mut response = next.run(request).await;
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
+    response
 }
 
 fn has_zero_byte(uri: &Uri) -> bool {

@@ -1,6 +1,6 @@
 //! What was pushed: sessions, segments, periods, clips.
 
-use super::guard::{Answer, Asked, Body, By, Failure, Named, Of, limit, range, times};
+use super::guard::{Answer, Asked, Body, By, Changes, Failure, Named, Of, limit, range, times};
 use super::types::{ClipJson, NewClip, Page, PeriodJson, SegmentJson, SessionJson};
 use crate::control::Control;
 use crate::control::auth::Need;
@@ -175,12 +175,10 @@ pub(super) async fn list_clips(
     request_body = NewClip,
     responses((status = 201, description = "The clip", body = ClipJson)))]
 pub(super) async fn make_clip(
-    by: By,
+    Changes { by, id }: Changes,
     State(control): State<Control>,
-    Of(id): Of,
     Body(new): Body<NewClip>,
 ) -> Answer<(StatusCode, Json<ClipJson>)> {
-    let by = by.may(Need::ChangeHub(&id.hub))?;
     let name = clip_name(&new.name)?;
     let range = times(new.start, new.end)?;
     let clip = control.put_clip(&by, &id, name, range).await?;
@@ -207,12 +205,10 @@ pub(super) async fn get_clip(
     params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path), ("name" = String, Path)),
     responses((status = 204, description = "It is gone")))]
 pub(super) async fn delete_clip(
-    by: By,
+    Changes { by, id }: Changes,
     State(control): State<Control>,
-    Of(id): Of,
     Named(name): Named,
 ) -> Answer<StatusCode> {
-    let by = by.may(Need::ChangeHub(&id.hub))?;
     control.delete_clip(&by, &id, &clip_name(&name)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

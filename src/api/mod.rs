@@ -61,7 +61,7 @@ pub fn router(control: Control, places: Places) -> Router {
     };
     router
         .with_state(api)
-        .layer(axum::middleware::from_fn(guard::no_zero_bytes))
+        .layer(axum::middleware::from_fn(guard::around))
         .merge(docs::router(description))
 }
 

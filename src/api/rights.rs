@@ -1,11 +1,11 @@
 //! Signed URLs, tokens and the audit trail.
 
 use super::Places;
-use super::guard::{Answer, Asked, Body, By, Failure, Named, Of, limit};
+use super::guard::{Admin, Answer, Asked, Body, Changes, Failure, Named, limit};
 use super::types::{AuditJson, NewTokenJson, Page, Time, TokenJson};
 use crate::clock;
 use crate::control::Control;
-use crate::control::auth::{Need, NewToken, Playback};
+use crate::control::auth::{NewToken, Playback};
 use crate::id::{ChannelName, HubName};
 use crate::key::{MEDIA_ROOT, MediaPath};
 use axum::Json;
@@ -53,15 +53,13 @@ pub(super) struct PublishUrl {
     request_body = PublishUrlRequest,
     responses((status = 200, description = "The URL", body = PublishUrl)))]
 pub(super) async fn publish_url(
-    by: By,
+    Changes { id, .. }: Changes,
     State(control): State<Control>,
     State(places): State<Arc<Places>>,
-    Of(id): Of,
     uri: Uri,
     headers: HeaderMap,
     Body(request): Body<PublishUrlRequest>,
 ) -> Answer<Json<PublishUrl>> {
-    by.may(Need::ChangeHub(&id.hub))?;
     control.channel(&id).await?;
     let expires = expires(request.expires_in_s)?;
     let server = match &places.rtmp {
@@ -117,15 +115,13 @@ pub(super) struct PlaybackUrl {
     request_body = PlaybackUrlRequest,
     responses((status = 200, description = "The URL", body = PlaybackUrl)))]
 pub(super) async fn playback_url(
-    by: By,
+    Changes { id, .. }: Changes,
     State(control): State<Control>,
     State(places): State<Arc<Places>>,
-    Of(id): Of,
     uri: Uri,
     headers: HeaderMap,
     Body(request): Body<PlaybackUrlRequest>,
 ) -> Answer<Json<PlaybackUrl>> {
-    by.may(Need::ChangeHub(&id.hub))?;
     let channel = control.channel(&id).await?;
     let expires = expires(request.expires_in_s)?;
     let path = match &request.clip {
@@ -182,11 +178,10 @@ pub(super) struct PageOf {
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "rights", params(PageOf),
     responses((status = 200, description = "A page of tokens", body = Page<TokenJson>)))]
 pub(super) async fn list_tokens(
-    by: By,
+    _: Admin,
     State(control): State<Control>,
     Asked(page): Asked<PageOf>,
 ) -> Answer<Json<Page<TokenJson>>> {
-    by.may(Need::Admin)?;
     let limit = limit(page.limit)?;
     let tokens = control.tokens(page.marker.as_deref(), limit).await?;
     let next = tokens.last().filter(|_| tokens.len() == limit);
@@ -205,11 +200,10 @@ pub(super) async fn list_tokens(
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "rights", request_body = NewTokenJson,
     responses((status = 201, description = "The token", body = TokenJson)))]
 pub(super) async fn make_token(
-    by: By,
+    Admin(by): Admin,
     State(control): State<Control>,
     Body(new): Body<NewTokenJson>,
 ) -> Answer<(StatusCode, Json<TokenJson>)> {
-    let by = by.may(Need::Admin)?;
     let hub = new.hub.as_deref().map(HubName::new).transpose();
     let new = NewToken {
         name: new.name,
@@ -227,11 +221,10 @@ pub(super) async fn make_token(
     params(("id" = String, Path)),
     responses((status = 204, description = "It is gone")))]
 pub(super) async fn delete_token(
-    by: By,
+    Admin(by): Admin,
     State(control): State<Control>,
     Named(id): Named,
 ) -> Answer<StatusCode> {
-    let by = by.may(Need::Admin)?;
     control.delete_token(&by, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -240,11 +233,10 @@ pub(super) async fn delete_token(
 #[utoipa::path(get, path = "/api/v1/audit", tag = "rights", params(PageOf),
     responses((status = 200, description = "A page of changes", body = Page<AuditJson>)))]
 pub(super) async fn audit(
-    by: By,
+    _: Admin,
     State(control): State<Control>,
     Asked(page): Asked<PageOf>,
 ) -> Answer<Json<Page<AuditJson>>> {
-    by.may(Need::Admin)?;
     let limit = limit(page.limit)?;
     let wrong = |_| Failure::bad("marker is the next of the page before");
     let before = page.marker.map(|marker| marker.parse().map_err(wrong));

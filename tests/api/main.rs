@@ -1,0 +1,10 @@
+//! The API of a real server: its binary, its database, and encoders that push.
+//!
+//! Needs Debian's packages `ffmpeg` and `postgresql`.
+
+mod away;
+mod channels;
+mod postgres;
+mod restart;
+mod rights;
+mod server;
