@@ -150,3 +150,73 @@ fn clips(server: &Server, token: &str, base: &str, session: &Value) {
     );
     assert_eq!(server.get(&path).status, 404);
 }
+
+#[test]
+fn the_command_line_does_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), &[]);
+    let token = server.token.clone().expect("the first start");
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_millstream"))
+            .arg("channel")
+            .args(arguments)
+            .env("MILLSTREAM_SERVER", &server.http)
+            .env("MILLSTREAM_TOKEN", &token)
+            .output()
+            .expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.success(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let (made, out, error) = run(&[
+        "create",
+        "tv/one",
+        "--description",
+        "First",
+        "--set",
+        "window=5",
+    ]);
+    assert!(made && out.contains("stream key "), "{out}{error}");
+    let (_, out, _) = run(&["update", "tv/one", "--label", "a=b", "--json"]);
+    let updated: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (
+            &updated["settings"]["labels"]["a"],
+            &updated["settings"]["window"]
+        ),
+        (&json!("b"), &json!(5))
+    );
+    let (_, out, _) = run(&["list", "--hub", "tv"]);
+    let rows: Vec<_> = out.lines().collect();
+    assert!(
+        rows.len() == 2 && rows[1].starts_with("tv/one   idle"),
+        "{out}"
+    );
+    assert!(
+        run(&["show", "tv/one"])
+            .1
+            .contains("window                  5")
+    );
+    assert!(run(&["disable", "tv/one"]).1.contains("disabled"));
+    assert!(run(&["enable", "tv/one"]).1.contains("idle"));
+    assert!(
+        run(&["publish-url", "tv/one", "--expires", "10m"])
+            .1
+            .starts_with("rtmp://127.0.0.1:")
+    );
+    assert!(run(&["history", "tv/one"]).1.starts_with("START"));
+    let (kicked, _, error) = run(&["kick", "tv/one"]);
+    assert!(
+        !kicked && error.contains("nobody publishes to channel tv/one"),
+        "{error}"
+    );
+    assert!(run(&["delete", "tv/one"]).0);
+    let (shown, _, error) = run(&["show", "tv/one"]);
+    assert!(
+        !shown && error.contains("there is no channel tv/one"),
+        "{error}"
+    );
+}

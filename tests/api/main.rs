@@ -4,6 +4,7 @@
 
 mod away;
 mod channels;
+mod measure;
 mod postgres;
 mod restart;
 mod rights;
