@@ -11,7 +11,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref,
-    ResponseBuilder, Type,
+    RefOr, Required, ResponseBuilder, Schema, Type,
 };
 
 /// What every operation may answer, beside what it says itself.
@@ -74,9 +74,32 @@ pub(super) fn complete(mut description: OpenApi) -> OpenApi {
         ];
         for operation in operations.into_iter().flatten() {
             add_failures(operation);
+            excuse_body(operation);
         }
     }
     description
+}
+
+/// Bodies that may as well be left away: nothing in them is required.
+const OPTIONAL: [&str; 3] = ["Settings", "PublishUrlRequest", "PlaybackUrlRequest"];
+
+fn excuse_body(operation: &mut Operation) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else {
+        return;
+    };
+    let is_optional = |schema: &RefOr<Schema>| match schema {
+        RefOr::Ref(reference) => OPTIONAL
+            .iter()
+            .any(|name| reference.ref_location.ends_with(name)),
+        RefOr::T(_) => false,
+    };
+    let schemas = body.content.values().filter_map(|content| match content {
+        RefOr::T(content) => content.schema.as_ref(),
+        RefOr::Ref(_) => None,
+    });
+    if { schemas }.any(is_optional) {
+        body.required = Some(Required::False);
+    }
 }
 
 fn add_failures(operation: &mut Operation) {

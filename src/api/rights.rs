@@ -49,7 +49,7 @@ pub(super) struct PublishUrl {
 /// Whoever has it may publish without the stream key until it expires, which is looked at when an
 /// encoder connects.
 #[utoipa::path(post, path = "/api/v1/channels/{hub}/{channel}/publish-url", tag = "rights",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     request_body = PublishUrlRequest,
     responses((status = 200, description = "The URL", body = PublishUrl)))]
 pub(super) async fn publish_url(
@@ -96,6 +96,7 @@ pub(super) struct PlaybackUrlRequest {
     expires_in_s: Option<u32>,
     /// Of a clip, and not of the channel.
     #[serde(default)]
+    #[schema(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)]
     clip: Option<String>,
 }
 
@@ -111,7 +112,7 @@ pub(super) struct PlaybackUrl {
 ///
 /// Its token covers all playlists of the channel and every segment that they name.
 #[utoipa::path(post, path = "/api/v1/channels/{hub}/{channel}/playback-url", tag = "rights",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     request_body = PlaybackUrlRequest,
     responses((status = 200, description = "The URL", body = PlaybackUrl)))]
 pub(super) async fn playback_url(

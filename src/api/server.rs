@@ -55,6 +55,10 @@ pub(super) async fn server(by: By, State(control): State<Control>) -> Answer<Jso
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// Only of this hub.
+    #[param(
+        pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$",
+        max_length = 128
+    )]
     hub: Option<String>,
     /// Only after the event of this id; the header Last-Event-ID says the same.
     after: Option<u64>,
