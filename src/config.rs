@@ -33,6 +33,8 @@ pub struct Config {
     pub ingest: Ingest,
     /// Where segments are kept.
     pub store: Store,
+    /// Where channels and history are kept.
+    pub catalog: Catalog,
     /// Who may publish.
     pub auth: Auth,
     /// The log.
@@ -45,6 +47,8 @@ pub struct Config {
 pub struct Rtmp {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// What signed publish URLs begin with.
+    pub public_url: String,
     /// Connections at a time.
     pub connections_max: usize,
     /// From the connection to the accepted publish.
@@ -59,6 +63,8 @@ pub struct Rtmp {
 pub struct Http {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// What signed playback URLs begin with.
+    pub public_url: String,
     /// Connections at a time.
     pub connections_max: usize,
     /// Memory for segments that viewers want, in all.
@@ -123,6 +129,16 @@ pub enum Fsync {
     Part,
 }
 
+/// `[catalog]`
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalog {
+    /// `postgres://…` or `sqlite://…`; empty for SQLite in the data folder.
+    pub url: String,
+    /// Name of this server in the history; empty for the host's.
+    pub node: String,
+}
+
 /// `[auth]`
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,8 +153,10 @@ pub struct Auth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Publish {
-    /// Whoever has the channel's key.
+    /// Whoever has the channel's key or a signed URL.
     Key,
+    /// Whoever has a signed URL.
+    Signed,
     /// Anyone, to any name.
     Open,
 }
@@ -171,12 +189,14 @@ impl Default for Config {
             data_dir: PathBuf::from("data"),
             rtmp: Rtmp {
                 listen: any(1935),
+                public_url: String::new(),
                 connections_max: 1000,
                 publish_timeout: secs(10),
                 idle_timeout: secs(15),
             },
             http: Http {
                 listen: any(8080),
+                public_url: String::new(),
                 connections_max: 20_000,
                 cache: Size(256 << 20),
             },
@@ -194,6 +214,10 @@ impl Default for Config {
             store: Store {
                 writers: 2,
                 fsync: Fsync::None,
+            },
+            catalog: Catalog {
+                url: String::new(),
+                node: String::new(),
             },
             auth: Auth {
                 publish: Publish::Key,
@@ -276,6 +300,11 @@ impl Config {
                 "hls.window ({}) must be 3 to 1000 segments: players need three",
                 hls.window
             ));
+        }
+        let url = &self.catalog.url;
+        let known = ["postgres://", "postgresql://", "sqlite://"];
+        if !url.is_empty() && !known.iter().any(|scheme| url.starts_with(scheme)) {
+            return no("catalog.url must begin with postgres:// or sqlite://".to_owned());
         }
         if !(1..=64).contains(&self.store.writers) {
             return no(format!(
@@ -370,6 +399,13 @@ impl Auth {
             .iter()
             .filter_map(|(name, key)| Some((name.parse().ok()?, key.as_str())));
         Ok(pairs.collect())
+    }
+}
+
+/// Without the URL, which may hold a password.
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("node", &self.node).finish()
     }
 }
 
@@ -496,6 +532,7 @@ mod tests {
         check("hls.part_duration=3s", "hls.part_duration");
         check("hls.window=1", "hls.window");
         check("http.cache=1XB", "is no size");
+        check("catalog.url=mysql://x", "catalog.url");
         check("nothing", "key=value");
     }
 

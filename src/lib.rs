@@ -27,8 +27,11 @@ pub mod playlist;
 pub mod publish;
 pub mod store;
 
+pub mod catalog;
 pub mod control;
 pub mod http;
+
+pub mod api;
 
 pub mod app;
 pub mod cli;

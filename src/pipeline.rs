@@ -68,6 +68,10 @@ pub struct Stats {
     pub discontinuities: u64,
     /// Segments that begin where decoding cannot start.
     pub forced_cuts: u64,
+    /// When the newest key frame of the video is shown.
+    pub last_key: Option<Timestamp>,
+    /// How long after the one before.
+    pub key_interval: Option<Duration>,
 }
 
 /// One session's way from tags to segments.
@@ -424,7 +428,13 @@ impl Pipeline {
             return;
         };
         match frame.kind {
-            TrackKind::Video => self.stats.video_frames += 1,
+            TrackKind::Video => {
+                self.stats.video_frames += 1;
+                if frame.key {
+                    let before = self.stats.last_key.replace(frame.pts);
+                    self.stats.key_interval = before.map(|before| frame.pts - before);
+                }
+            }
             TrackKind::Audio => self.stats.audio_frames += 1,
         }
         // A growing buffer would be copied, so a full one is handed over first.

@@ -5,8 +5,11 @@
 
 use crate::clock;
 use crate::control::Control;
+use crate::control::auth::Presented;
 use crate::control::journal::Line;
-use crate::control::live::{Claim, Ending};
+use crate::control::ledger::Ledger;
+use crate::control::live::{Claim, Ending, Publisher};
+use crate::control::meter::{Counts, Kind};
 use crate::control::recording::Recording;
 use crate::flv::{self, TagKind};
 use crate::id::ChannelId;
@@ -99,13 +102,18 @@ async fn publish(
 ) -> bool {
     let remote = connection.peer();
     let stream = request.stream;
-    let key = request.query.get("key");
-    let (refusal, why) = match control.may_publish(&request.app, &request.name, key) {
+    let shown = Presented::new(request.query.iter());
+    let publisher = Publisher {
+        remote: remote.to_string(),
+        encoder: request.encoder.clone(),
+    };
+    let may = control.may_publish(&request.app, &request.name, &shown);
+    let (refusal, why) = match may.await {
         Err(denied) => {
             tokio::time::sleep(REFUSAL_DELAY).await;
             (Refusal::Denied, denied.to_string())
         }
-        Ok(grant) => match control.claim(&grant).await {
+        Ok(grant) => match control.claim(&grant, &publisher).await {
             Err(refused) => (Refusal::BadName, refused.to_string()),
             Ok(claim) => {
                 connection.accept(stream);
@@ -144,8 +152,9 @@ impl Publishing {
             channel = %key.channel, recording = %key.recording, %remote,
             encoder = request.encoder, continues = begin.continues, "publish started"
         );
-        let began = clock::now();
-        let mut output = Output::new(claim.disk_writer(), recording.clone());
+        let ledger = claim.ledger().clone();
+        let began = ledger.began();
+        let mut output = Output::new(claim.disk_writer(), recording.clone(), ledger);
         if !begin.continues {
             output.note(&Line::recording(key.channel.to_string(), began));
         }
@@ -158,7 +167,7 @@ impl Publishing {
             channel: key.channel.clone(),
             remote,
             output,
-            pipeline: Pipeline::new(settings.policy, begin),
+            pipeline: Pipeline::new(policy_of(&claim, settings.policy), begin),
             claim,
         }
     }
@@ -170,6 +179,9 @@ impl Publishing {
         match &end {
             End::Media(error) => connection.end(stream, Refusal::Rejected, &error.to_string()),
             End::Told(Ending::TakenOver) => connection.end(stream, Refusal::BadName, TAKEN_OVER),
+            End::Told(Ending::Disabled) => connection.end(stream, Refusal::Denied, DISABLED),
+            End::Told(Ending::Deleted) => connection.end(stream, Refusal::Denied, DELETED),
+            End::Told(Ending::Kicked) => connection.end(stream, Refusal::Rejected, KICKED),
             End::Told(Ending::Shutdown) => connection.end(stream, Refusal::Shutdown, SHUTDOWN),
             End::Stopped | End::HungUp | End::Failed(_) => {}
         }
@@ -224,14 +236,34 @@ impl Publishing {
             MessageKind::Video => TagKind::Video,
             MessageKind::Data => TagKind::Data,
         };
-        let pushed = self.pipeline.push(
-            kind,
-            message.timestamp,
-            Rope::from(message.payload),
-            clock::now(),
-        );
+        let now = clock::now();
+        let body = Rope::from(message.payload);
+        let len = body.len();
+        let pushed = self.pipeline.push(kind, message.timestamp, body, now);
         self.output.carry_out(&mut self.pipeline).await;
+        let counts = self.counts();
+        let kind = match message.kind {
+            MessageKind::Audio => Kind::Audio,
+            MessageKind::Video => Kind::Video,
+            MessageKind::Data => Kind::Data,
+        };
+        let meter = self.claim.meter();
+        meter.take(kind, len, message.timestamp, now, counts);
+        self.claim.ledger().counted(counts);
         pushed
+    }
+
+    fn counts(&self) -> Counts {
+        let stats = self.pipeline.stats();
+        let key_interval = stats.key_interval.map(crate::media::Duration::as_ms);
+        Counts {
+            bytes: stats.bytes,
+            video_frames: stats.video_frames,
+            audio_frames: stats.audio_frames,
+            dropped: stats.dropped.values().sum(),
+            discontinuities: stats.discontinuities,
+            key_interval_ms: key_interval.and_then(|ms| u64::try_from(ms).ok()),
+        }
     }
 
     /// The last segment is written and listed before anybody else may have the channel.
@@ -239,7 +271,8 @@ impl Publishing {
         self.pipeline.finish(clock::now());
         self.output.carry_out(&mut self.pipeline).await;
         let stats = self.pipeline.stats();
-        let dropped: u64 = stats.dropped.values().sum();
+        let counts = self.counts();
+        let dropped = counts.dropped;
         self.output.note(&Line::SessionEnd {
             ended_ms: clock::now().unix_ms(),
             reason: end.to_string(),
@@ -248,6 +281,7 @@ impl Publishing {
             dropped,
         });
         self.output.finish().await;
+        self.claim.ledger().close(counts, &end.to_string());
         let (channel, remote) = (&self.channel, self.remote);
         tracing::info!(
             %channel, %remote, reason = %end,
@@ -262,21 +296,39 @@ impl Publishing {
 
 const TAKEN_OVER: &str = "another publisher with the same rights took this channel over";
 const SHUTDOWN: &str = "the server is stopping";
+const DISABLED: &str = "the channel was disabled";
+const DELETED: &str = "the channel was deleted";
+const KICKED: &str = "this push was ended by the API; a new one is welcome";
+
+/// Lengths of segments and parts: the channel's, where it has its own.
+fn policy_of(claim: &Claim, server: Policy) -> Policy {
+    let Some(ms) = claim.channel().settings.segment_duration_ms else {
+        return server;
+    };
+    let target = crate::media::Duration::from_ms(ms.into());
+    Policy {
+        target,
+        max: server.max.max(target),
+        part: server.part.min(target),
+    }
+}
 
 /// Where effects go: segments to the disk, lines to the index, news to the playlists.
 struct Output {
     writer: Writer,
     recording: Arc<Recording>,
+    ledger: Ledger,
     /// Lines that go to the index with the next segment: without one they are not worth a folder.
     notes: String,
     any: bool,
 }
 
 impl Output {
-    fn new(writer: Writer, recording: Arc<Recording>) -> Self {
+    fn new(writer: Writer, recording: Arc<Recording>, ledger: Ledger) -> Self {
         Self {
             writer,
             recording,
+            ledger,
             notes: String::new(),
             any: false,
         }
@@ -292,6 +344,7 @@ impl Output {
                 Effect::Tracks(tracks) => {
                     self.note(&Line::Tracks((&tracks).into()));
                     self.recording.set_tracks(&tracks);
+                    self.ledger.tracks(&tracks);
                 }
                 Effect::Open { number } => {
                     let object = self.recording.segment_object(number);
@@ -314,21 +367,24 @@ impl Output {
         lines += &Line::segment(&segment, target_duration_s).to_text();
         self.any = true;
         let recording = self.recording.clone();
+        let ledger = self.ledger.clone();
         let news = move |result: Result<(), WriteError>| match result {
-            Ok(()) => recording.list(segment, target_duration_s),
+            Ok(()) => {
+                recording.list(segment.clone(), target_duration_s);
+                ledger.segment(&segment, target_duration_s);
+            }
             Err(error) => {
                 let number = segment.number;
                 tracing::error!(
                     recording = %recording.key(), number, error = %chain(&error),
                     "segment is lost; the playlist shows a gap"
                 );
-                recording.list(
-                    Segment {
-                        gap: true,
-                        ..segment
-                    },
-                    target_duration_s,
-                );
+                let gap = Segment {
+                    gap: true,
+                    ..segment
+                };
+                recording.list(gap.clone(), target_duration_s);
+                ledger.segment(&gap, target_duration_s);
             }
         };
         self.writer.finish(index, lines, news).await;
@@ -364,6 +420,9 @@ impl fmt::Display for End {
             Self::Stopped => f.write_str("the encoder stopped"),
             Self::HungUp => f.write_str("the encoder hung up"),
             Self::Told(Ending::TakenOver) => f.write_str(TAKEN_OVER),
+            Self::Told(Ending::Disabled) => f.write_str(DISABLED),
+            Self::Told(Ending::Deleted) => f.write_str(DELETED),
+            Self::Told(Ending::Kicked) => f.write_str(KICKED),
             Self::Told(Ending::Shutdown) => f.write_str(SHUTDOWN),
             Self::Media(error) => error.fmt(f),
             Self::Failed(error) => error.fmt(f),

@@ -18,9 +18,9 @@ mod representation;
 mod routes;
 mod server;
 
-pub use problem::Problem;
+pub use problem::{Problem, of_catalog};
 pub use routes::router;
-pub use server::{Limits, serve};
+pub use server::{Limits, Peer, serve};
 
 #[cfg(test)]
 mod tests;
