@@ -27,6 +27,7 @@ pub mod playlist;
 pub mod publish;
 pub mod store;
 
+pub mod compat;
 pub mod control;
 pub mod http;
 
