@@ -2,6 +2,7 @@
 //! segments are objects. What that API has no word for stays out of its answers.
 
 mod address;
+mod document;
 mod error;
 mod publish_url;
 mod query;
