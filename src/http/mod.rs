@@ -20,7 +20,7 @@ mod server;
 
 pub use problem::Problem;
 pub use routes::router;
-pub use server::{Limits, serve};
+pub use server::{Limits, Server, serve};
 
 #[cfg(test)]
 mod tests;

@@ -54,13 +54,7 @@ impl Default for Limits {
 /// Serves `router` on `listener` until `stop`; then finishes the answers under way, within their
 /// time.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
-    let server = Server {
-        builder: builder(limits),
-        service: TowerToHyperService::new(router),
-        limits,
-        graceful: GracefulShutdown::new(),
-        abort: CancellationToken::new(),
-    };
+    let server = Server::new(router, limits);
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let accepted = async {
@@ -78,14 +72,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         });
     }
     drop(listener);
-    let Server {
-        graceful, abort, ..
-    } = server;
-    let drained = tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await;
-    if drained.is_err() {
-        tracing::info!("http: answers were still under way when their time was over");
-    }
-    abort.cancel();
+    server.drain().await;
 }
 
 /// The next connection. What the peer did wrong is not our trouble; what the system lacks may come
@@ -108,7 +95,8 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-struct Server {
+/// What serves connections, whoever accepts them.
+pub struct Server {
     builder: Builder<TokioExecutor>,
     service: TowerToHyperService<Router>,
     limits: Limits,
@@ -117,7 +105,34 @@ struct Server {
 }
 
 impl Server {
-    fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static {
+    /// Serves `router`. Of the limits, `connections_max` is for who accepts.
+    pub fn new(router: Router, limits: Limits) -> Self {
+        Self {
+            builder: builder(limits),
+            service: TowerToHyperService::new(router),
+            limits,
+            graceful: GracefulShutdown::new(),
+            abort: CancellationToken::new(),
+        }
+    }
+
+    /// Finishes the answers under way, within their time.
+    pub async fn drain(self) {
+        let Self {
+            graceful,
+            abort,
+            limits,
+            ..
+        } = self;
+        let drained = tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await;
+        if drained.is_err() {
+            tracing::info!("http: answers were still under way when their time was over");
+        }
+        abort.cancel();
+    }
+
+    /// Serves one connection to its end, once it is awaited.
+    pub fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static {
         // Answers are written whole; waiting for more to fill a packet only delays playlists.
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(Quiet::new(stream, self.limits.quiet_timeout));
