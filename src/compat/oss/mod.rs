@@ -4,6 +4,8 @@
 mod address;
 mod document;
 mod error;
+mod names;
+mod operation;
 mod publish_url;
 mod query;
 mod signature;
