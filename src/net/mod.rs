@@ -3,7 +3,9 @@
 //! Knows addresses, deadlines and back-pressure. Does not know who may publish, nor what FLV is.
 
 mod conn;
+mod first;
 mod listener;
 
 pub use conn::{Connection, Error, Timeouts};
+pub use first::{Speaks, speaks};
 pub use listener::{Accepted, Listener, listen};
