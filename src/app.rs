@@ -1,5 +1,7 @@
 //! The composition root: makes the parts, joins them, and ends them in order.
 
+mod one_port;
+
 use crate::cli::{Clip, Pusher, Speed};
 use crate::config::{self, Config};
 use crate::control::auth::{FreshKey, Keys, Policy};
