@@ -2,13 +2,14 @@
 
 mod one_port;
 
+use crate::catalog::{self, Catalog};
 use crate::cli::{Clip, Pusher, Speed};
 use crate::config::{self, Config};
-use crate::control::auth::{FreshKey, Keys, Policy};
+use crate::control::auth::{Caller, FreshKey, Policy};
 use crate::control::live::SecondPublisher;
-use crate::control::{self, Control};
+use crate::control::{self, Control, FirstStart};
 use crate::id::ChannelId;
-use crate::net::{self, Listener, Timeouts};
+use crate::net::{self, Listener, Pace, Timeouts};
 use crate::store::Store;
 use crate::store::disk::{Disk, Fsync};
 use crate::{clock, http, publish, segment};
@@ -21,6 +22,10 @@ use tokio_util::task::TaskTracker;
 
 /// How long running sessions have to write what they hold when the server stops.
 const SESSIONS_END_MAX: Duration = Duration::from_secs(10);
+/// How long what they had to tell may take to reach the catalog after that.
+const CATALOG_SETTLE_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked whether history has gaps that can be filled.
+const RESTORE_EVERY: Duration = Duration::from_secs(5);
 /// The clip of `--demo`.
 const DEMO: &[u8] = include_bytes!("../assets/demo.flv");
 /// Pause before the demo publishes again after it was ended.
@@ -50,6 +55,12 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// The catalog cannot be opened.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// The catalog or the store does not do what the start needs.
+    #[error("cannot start: {0}")]
+    Control(#[from] control::Error),
     /// A configured name is none.
     #[error(transparent)]
     Config(#[from] config::ConfigError),
@@ -58,7 +69,8 @@ pub enum StartError {
 /// Runs the server until it is told to stop.
 pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let began = clock::monotonic();
-    let (control, fresh) = make_control(&config)?;
+    let control = make_control(&config).await?;
+    let first = prepare(&control, &config).await?;
     let rtmp = listen("RTMP", config.rtmp.listen, |address| {
         Listener::bind(address, config.rtmp.connections_max)
     })?;
@@ -84,7 +96,8 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
         publish_settings(&config),
         sessions.clone(),
     ));
-    greet(&config, fresh.as_ref(), rtmp_at, http_at, demo);
+    greet(&config, first.as_ref(), rtmp_at, http_at, demo);
+    tokio::spawn(restore(control.clone(), stop.clone()));
     if demo {
         tokio::spawn(publish_demo(control.clone(), rtmp_at.port(), stop.clone()));
     }
@@ -105,6 +118,9 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
         );
     }
     control.end_recordings().await;
+    if !control.settle(CATALOG_SETTLE_MAX).await {
+        tracing::error!("the catalog is away: what it was not told is in the recordings' indexes");
+    }
     stop.cancel();
     // Answers under way have their own limit; a panic there is logged by the runtime.
     let _ = delivery.await;
@@ -124,7 +140,7 @@ fn listen<T>(
     })
 }
 
-fn make_control(config: &Config) -> Result<(Control, Option<FreshKey>), StartError> {
+async fn make_control(config: &Config) -> Result<Control, StartError> {
     let data = |path: &Path| {
         let path = path.to_owned();
         move |source| StartError::Data { path, source }
@@ -137,21 +153,25 @@ fn make_control(config: &Config) -> Result<(Control, Option<FreshKey>), StartErr
         config::Fsync::Part => Fsync::Part,
     };
     let disk = Disk::new(&root, config.store.writers, fsync).map_err(data(&root))?;
-    let policy = match config.auth.publish {
-        config::Publish::Key => Policy::Key,
-        config::Publish::Open => Policy::Open,
+    let catalog = match config.catalog.url.as_str() {
+        "" => Catalog::sqlite(&config.data_dir.join("catalog.sqlite")).await?,
+        url => Catalog::open(url).await?,
     };
-    let file = config.data_dir.join("keys.json");
-    let keys = Keys::load(policy, Some(file.clone())).map_err(data(&file))?;
-    for (channel, key) in config.auth.channels()? {
-        keys.set_passing(channel, key);
-    }
-    let first = policy == Policy::Key && keys.is_empty();
-    let fresh = match first_channel().filter(|_| first) {
-        Some(channel) => Some(keys.make(channel).map_err(data(&file))?),
-        None => None,
-    };
-    let settings = control::Settings {
+    let control = Control::open(control_settings(config), store, disk, catalog).await?;
+    Ok(control)
+}
+
+fn control_settings(config: &Config) -> control::Settings {
+    control::Settings {
+        publish: match config.auth.publish {
+            config::Publish::Key => Policy::Key,
+            config::Publish::Signed => Policy::Signed,
+            config::Publish::Open => Policy::Open,
+        },
+        node: match config.catalog.node.as_str() {
+            "" => host_name(),
+            node => node.to_owned(),
+        },
         window_segments: config.hls.window,
         reconnect_window: config.hls.reconnect_window.0,
         second_publisher: match config.ingest.second_publisher {
@@ -159,8 +179,45 @@ fn make_control(config: &Config) -> Result<(Control, Option<FreshKey>), StartErr
             config::SecondPublisher::Reject => SecondPublisher::Reject,
         },
         cache_bytes: config.http.cache.0,
-    };
-    Ok((Control::new(settings, store, disk, keys), fresh))
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "millstream".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// What has to be so before anybody publishes.
+async fn prepare(control: &Control, config: &Config) -> Result<Option<FirstStart>, StartError> {
+    let recovered = control.recover_history().await?;
+    if recovered > 0 {
+        tracing::warn!(
+            sessions = recovered,
+            "sessions that the server was killed in are closed"
+        );
+    }
+    let by = Caller::server("configuration");
+    for (channel, key) in config.auth.channels()? {
+        control.put_if_missing(&by, &channel).await?;
+        control.set_passing_key(channel, key);
+    }
+    Ok(match first_channel() {
+        Some(channel) => control.first_start(&channel).await?,
+        None => None,
+    })
+}
+
+/// Fills gaps in the history that a full queue left.
+async fn restore(control: Control, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RESTORE_EVERY) => control.restore_torn().await,
+        }
+    }
 }
 
 fn first_channel() -> Option<ChannelId> {
@@ -195,16 +252,22 @@ async fn accept(
     settings: publish::Settings,
     sessions: TaskTracker,
 ) {
+    let pace = Pace::default();
     loop {
         let accepted = listener.accept().await;
-        sessions.spawn(publish::serve(control.clone(), settings, accepted));
+        sessions.spawn(publish::serve(
+            control.clone(),
+            settings,
+            pace.clone(),
+            accepted,
+        ));
     }
 }
 
 /// What a person at the terminal needs to begin.
 fn greet(
     config: &Config,
-    fresh: Option<&FreshKey>,
+    first: Option<&FirstStart>,
     rtmp: SocketAddr,
     http: SocketAddr,
     demo: bool,
@@ -221,20 +284,23 @@ fn greet(
     println!();
     println!("  OBS, Settings > Stream > Service: Custom");
     println!("    Server      rtmp://{host}{port}/live");
-    match (fresh, config.auth.publish) {
-        (Some(key), _) => {
-            println!("    Stream Key  stream?key={}", key.reveal());
-            println!(
-                "    (this key is shown only now; its digest is in {})",
-                data.join("keys.json").display()
-            );
+    match (first, config.auth.publish) {
+        (Some(first), config::Publish::Key) => {
+            println!("    Stream Key  stream?key={}", first.key.reveal());
         }
-        (None, config::Publish::Open) => {
-            println!("    Stream Key  any name: auth.publish is \"open\"")
+        (_, config::Publish::Open) => {
+            println!("    Stream Key  any name: auth.publish is \"open\"");
+        }
+        (_, config::Publish::Signed) => {
+            println!("    Stream Key  from the API (publish-url): auth.publish is \"signed\"");
         }
         (None, config::Publish::Key) => {
-            println!("    Stream Key  stream?key=…  (shown at the first start)")
+            println!("    Stream Key  stream?key=…  (shown at the first start)");
         }
+    }
+    if let Some(first) = first {
+        println!("  API token     {}", first.token.reveal());
+        println!("    (key and token are shown only now: the catalog has their digests)");
     }
     println!("  Play          {play}/hls/live/stream/index.m3u8");
     if demo {
@@ -255,7 +321,11 @@ async fn publish_demo(control: Control, port: u16, stop: CancellationToken) {
         Err(error) => return tracing::error!(%error, "the demo clip cannot be read"),
     };
     let key = FreshKey::random();
-    control.keys().set_passing(channel, key.reveal());
+    let by = Caller::server("demo");
+    if let Err(error) = control.put_if_missing(&by, &channel).await {
+        return tracing::error!(%error, "the demo has no channel");
+    }
+    control.set_passing_key(channel, key.reveal());
     let url = format!("rtmp://localhost:{port}/live/demo?key={}", key.reveal());
     loop {
         let push = async {

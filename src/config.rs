@@ -33,6 +33,8 @@ pub struct Config {
     pub ingest: Ingest,
     /// Where segments are kept.
     pub store: Store,
+    /// Where channels and history are kept.
+    pub catalog: Catalog,
     /// Who may publish.
     pub auth: Auth,
     /// Foreign APIs.
@@ -125,6 +127,16 @@ pub enum Fsync {
     Part,
 }
 
+/// `[catalog]`
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalog {
+    /// `postgres://…` or `sqlite://…`; empty for SQLite in the data folder.
+    pub url: String,
+    /// Name of this server in the history; empty for the host's.
+    pub node: String,
+}
+
 /// `[auth]`
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -139,8 +151,10 @@ pub struct Auth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Publish {
-    /// Whoever has the channel's key.
+    /// Whoever has the channel's key or a signed URL.
     Key,
+    /// Whoever has a signed URL.
+    Signed,
     /// Anyone, to any name.
     Open,
 }
@@ -233,6 +247,10 @@ impl Default for Config {
                 writers: 2,
                 fsync: Fsync::None,
             },
+            catalog: Catalog {
+                url: String::new(),
+                node: String::new(),
+            },
             auth: Auth {
                 publish: Publish::Key,
                 keys: BTreeMap::new(),
@@ -324,6 +342,11 @@ impl Config {
                 "hls.window ({}) must be 3 to 1000 segments: players need three",
                 hls.window
             ));
+        }
+        let url = &self.catalog.url;
+        let known = ["postgres://", "postgresql://", "sqlite://"];
+        if !url.is_empty() && !known.iter().any(|scheme| url.starts_with(scheme)) {
+            return no("catalog.url must begin with postgres:// or sqlite://".to_owned());
         }
         if !(1..=64).contains(&self.store.writers) {
             return no(format!(
@@ -484,6 +507,13 @@ impl Auth {
     }
 }
 
+/// Without the URL, which may hold a password.
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("node", &self.node).finish()
+    }
+}
+
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<_> = self.keys.keys().collect();
@@ -611,6 +641,7 @@ mod tests {
         check("compat.oss.listen=[::]:9000", "compat.oss.keys is empty");
         check("compat.oss.keys.a=", "empty id or secret");
         check("compat.oss.security_tokens.a=b", "no access key");
+        check("catalog.url=mysql://x", "catalog.url");
         check("nothing", "key=value");
     }
 

@@ -17,6 +17,9 @@ pub const MEDIA_ROOT: &str = "/hls/";
 /// Segments in one folder; keeps folders under the 10,000 entries at which file systems slow down.
 pub const SEGMENTS_PER_FOLDER: u64 = 4096;
 
+/// What the names of clips' playlists begin with.
+pub const CLIP_PREFIX: &str = "clip-";
+
 const INDEX: &str = "index.m3u8";
 const MEDIA: &str = "media.m3u8";
 const VOD: &str = "vod.m3u8";

@@ -27,9 +27,11 @@ pub mod playlist;
 pub mod publish;
 pub mod store;
 
-pub mod compat;
+pub mod catalog;
 pub mod control;
 pub mod http;
+
+pub mod compat;
 
 pub mod app;
 pub mod cli;

@@ -23,8 +23,11 @@ pub const FRAME_WAIT: Duration = Duration::from_secs(2);
 pub const LEAD_IN_MAX: Duration = Duration::from_ms(500);
 /// Bytes that may wait for the first key frame and the second track; bounds a session's memory.
 pub const HELD_BYTES_MAX: usize = 8 << 20;
-/// Bytes of a growing part that are handed over before the part ends; bounds a session's memory.
-pub const WRITE_BYTES: usize = 192 << 10;
+/// Room for muxed bytes: what does not fit is handed over before the part ends. Bounds a session's
+/// memory, and the same room is used again once its bytes are written.
+pub const BLOCK_BYTES: usize = 96 << 10;
+/// A frame takes at most so much more room as packets than as it came, beside its share of headers.
+const PACKETS_PER_FRAME: usize = 3;
 
 /// What is to be done, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,6 +67,10 @@ pub struct Stats {
     pub discontinuities: u64,
     /// Segments that begin where decoding cannot start.
     pub forced_cuts: u64,
+    /// When the newest key frame of the video is shown.
+    pub last_key: Option<Timestamp>,
+    /// How long after the one before.
+    pub key_interval: Option<Duration>,
 }
 
 /// One session's way from tags to segments.
@@ -77,9 +84,17 @@ pub struct Pipeline {
     /// Set while a changed video configuration waits for its first key frame.
     awaits_key: bool,
     dates: Option<(Timestamp, WallTime)>,
+    keys: Option<KeyFrames>,
     out: BytesMut,
     effects: VecDeque<Effect>,
     stats: Stats,
+}
+
+/// When the last two frames came with which a segment could begin.
+#[derive(Clone, Copy, Debug)]
+struct KeyFrames {
+    last: Timestamp,
+    apart: Duration,
 }
 
 #[derive(Debug)]
@@ -120,6 +135,7 @@ impl Pipeline {
             state: State::Gathering(Held::default()),
             awaits_key: false,
             dates: None,
+            keys: None,
             out: BytesMut::new(),
             effects: VecDeque::new(),
             stats: Stats::default(),
@@ -170,6 +186,16 @@ impl Pipeline {
         if let Some(at) = end.or_else(|| self.segmenter.opening().map(|o| o.start)) {
             self.end_segment(at);
         }
+    }
+
+    /// Whether a key frame that would end the segment is expected within `time`, by the distance of
+    /// the last two.
+    pub fn key_frame_is_due(&self, time: Duration) -> bool {
+        let (Some(keys), Some(now)) = (self.keys, self.timeline.end()) else {
+            return false;
+        };
+        let expected = keys.last + keys.apart;
+        expected - now <= time && self.segmenter.would_end_at(expected.max(now))
     }
 
     /// What has been counted so far.
@@ -315,6 +341,11 @@ impl Pipeline {
         } else if switched {
             muxer.set_tracks(tracks.clone());
         }
+        if is_video && arrival.can_start {
+            let last = arrival.frame.dts;
+            let apart = self.keys.map_or(Duration::ZERO, |keys| last - keys.last);
+            self.keys = Some(KeyFrames { last, apart });
+        }
         self.cut(&arrival, now);
         self.mux(&arrival.frame);
     }
@@ -392,15 +423,27 @@ impl Pipeline {
             return;
         };
         match frame.kind {
-            TrackKind::Video => self.stats.video_frames += 1,
+            TrackKind::Video => {
+                self.stats.video_frames += 1;
+                if frame.key {
+                    let before = self.stats.last_key.replace(frame.pts);
+                    self.stats.key_interval = before.map(|before| frame.pts - before);
+                }
+            }
             TrackKind::Audio => self.stats.audio_frames += 1,
+        }
+        // A growing buffer would be copied, so a full one is handed over first.
+        let needs = frame.data.len() + frame.data.len() / 32 + PACKETS_PER_FRAME * 188;
+        if self.out.capacity() - self.out.len() < needs {
+            if !self.out.is_empty() {
+                let full = self.out.split().freeze();
+                self.effects.push_back(Effect::Write(full));
+            }
+            self.out.reserve(needs.max(BLOCK_BYTES));
         }
         let before = self.out.len();
         muxer.write(frame, &mut self.out);
         self.segmenter.wrote(self.out.len() - before);
-        if self.out.len() >= WRITE_BYTES {
-            self.hand_over();
-        }
     }
 
     /// Everything that was muxed becomes bytes to write.

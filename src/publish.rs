@@ -5,13 +5,16 @@
 
 use crate::clock;
 use crate::control::Control;
+use crate::control::auth::Presented;
 use crate::control::journal::Line;
-use crate::control::live::{Claim, Ending};
+use crate::control::ledger::Ledger;
+use crate::control::live::{Claim, Ending, Publisher};
+use crate::control::meter::{Counts, Kind};
 use crate::control::recording::Recording;
 use crate::flv::{self, TagKind};
 use crate::id::ChannelId;
 use crate::media::{Rope, Segment};
-use crate::net::{self, Accepted, Connection, Timeouts};
+use crate::net::{self, Accepted, Connection, Pace, Timeouts};
 use crate::pipeline::{Effect, Pipeline};
 use crate::rtmp::{self, Event, Message, MessageKind, PublishRequest, Refusal, StreamId};
 use crate::segment::Policy;
@@ -51,7 +54,7 @@ enum End {
 }
 
 /// Serves one connection until it ends. Whatever it does, nobody else notices.
-pub async fn serve(control: Control, settings: Settings, accepted: Accepted) {
+pub async fn serve(control: Control, settings: Settings, pace: Pace, accepted: Accepted) {
     let Accepted {
         stream,
         peer,
@@ -61,7 +64,7 @@ pub async fn serve(control: Control, settings: Settings, accepted: Accepted) {
         message_size_max: settings.message_max,
         ..rtmp::Config::default()
     };
-    let mut connection = Connection::new(stream, peer, config, settings.timeouts);
+    let mut connection = Connection::new(stream, peer, config, settings.timeouts, pace);
     loop {
         match connection.next().await {
             Ok(Some(Event::Publish(request))) => {
@@ -90,13 +93,18 @@ async fn publish(
 ) -> bool {
     let remote = connection.peer();
     let stream = request.stream;
-    let key = request.query.get("key");
-    let (refusal, why) = match control.may_publish(&request.app, &request.name, key) {
+    let shown = Presented::new(request.query.iter());
+    let publisher = Publisher {
+        remote: remote.to_string(),
+        encoder: request.encoder.clone(),
+    };
+    let may = control.may_publish(&request.app, &request.name, &shown);
+    let (refusal, why) = match may.await {
         Err(denied) => {
             tokio::time::sleep(REFUSAL_DELAY).await;
             (Refusal::Denied, denied.to_string())
         }
-        Ok(grant) => match control.claim(&grant).await {
+        Ok(grant) => match control.claim(&grant, &publisher).await {
             Err(refused) => (Refusal::BadName, refused.to_string()),
             Ok(claim) => {
                 connection.accept(stream);
@@ -135,8 +143,9 @@ impl Publishing {
             channel = %key.channel, recording = %key.recording, %remote,
             encoder = request.encoder, continues = begin.continues, "publish started"
         );
-        let began = clock::now();
-        let mut output = Output::new(claim.disk_writer(), recording.clone());
+        let ledger = claim.ledger().clone();
+        let began = ledger.began();
+        let mut output = Output::new(claim.disk_writer(), recording.clone(), ledger);
         if !begin.continues {
             output.note(&Line::recording(key.channel.to_string(), began));
         }
@@ -149,7 +158,7 @@ impl Publishing {
             channel: key.channel.clone(),
             remote,
             output,
-            pipeline: Pipeline::new(settings.policy, begin),
+            pipeline: Pipeline::new(policy_of(&claim, settings.policy), begin),
             claim,
         }
     }
@@ -161,6 +170,9 @@ impl Publishing {
         match &end {
             End::Media(error) => connection.end(stream, Refusal::Rejected, &error.to_string()),
             End::Told(Ending::TakenOver) => connection.end(stream, Refusal::BadName, TAKEN_OVER),
+            End::Told(Ending::Disabled) => connection.end(stream, Refusal::Denied, DISABLED),
+            End::Told(Ending::Deleted) => connection.end(stream, Refusal::Denied, DELETED),
+            End::Told(Ending::Kicked) => connection.end(stream, Refusal::Rejected, KICKED),
             End::Told(Ending::Shutdown) => connection.end(stream, Refusal::Shutdown, SHUTDOWN),
             End::Stopped | End::HungUp | End::Failed(_) => {}
         }
@@ -170,10 +182,19 @@ impl Publishing {
 
     async fn take_media(&mut self, connection: &mut Connection, stream: StreamId) -> End {
         loop {
-            let event = tokio::select! {
-                biased;
-                ending = self.claim.told_to_end() => return End::Told(ending),
-                event = connection.next() => event,
+            let event = match connection.poll() {
+                Some(event) => Ok(Some(event)),
+                None => {
+                    connection.expect(
+                        self.pipeline
+                            .key_frame_is_due(Connection::patience().into()),
+                    );
+                    tokio::select! {
+                        biased;
+                        ending = self.claim.told_to_end() => return End::Told(ending),
+                        event = connection.next() => event,
+                    }
+                }
             };
             match event {
                 Ok(Some(Event::Message(message))) if message.stream == stream => {
@@ -204,14 +225,34 @@ impl Publishing {
             MessageKind::Video => TagKind::Video,
             MessageKind::Data => TagKind::Data,
         };
-        let pushed = self.pipeline.push(
-            kind,
-            message.timestamp,
-            Rope::from(message.payload),
-            clock::now(),
-        );
+        let now = clock::now();
+        let body = Rope::from(message.payload);
+        let len = body.len();
+        let pushed = self.pipeline.push(kind, message.timestamp, body, now);
         self.output.carry_out(&mut self.pipeline).await;
+        let counts = self.counts();
+        let kind = match message.kind {
+            MessageKind::Audio => Kind::Audio,
+            MessageKind::Video => Kind::Video,
+            MessageKind::Data => Kind::Data,
+        };
+        let meter = self.claim.meter();
+        meter.take(kind, len, message.timestamp, now, counts);
+        self.claim.ledger().counted(counts);
         pushed
+    }
+
+    fn counts(&self) -> Counts {
+        let stats = self.pipeline.stats();
+        let key_interval = stats.key_interval.map(crate::media::Duration::as_ms);
+        Counts {
+            bytes: stats.bytes,
+            video_frames: stats.video_frames,
+            audio_frames: stats.audio_frames,
+            dropped: stats.dropped.values().sum(),
+            discontinuities: stats.discontinuities,
+            key_interval_ms: key_interval.and_then(|ms| u64::try_from(ms).ok()),
+        }
     }
 
     /// The last segment is written and listed before anybody else may have the channel.
@@ -219,7 +260,8 @@ impl Publishing {
         self.pipeline.finish(clock::now());
         self.output.carry_out(&mut self.pipeline).await;
         let stats = self.pipeline.stats();
-        let dropped: u64 = stats.dropped.values().sum();
+        let counts = self.counts();
+        let dropped = counts.dropped;
         self.output.note(&Line::SessionEnd {
             ended_ms: clock::now().unix_ms(),
             reason: end.to_string(),
@@ -228,6 +270,7 @@ impl Publishing {
             dropped,
         });
         self.output.finish().await;
+        self.claim.ledger().close(counts, &end.to_string());
         let (channel, remote) = (&self.channel, self.remote);
         tracing::info!(
             %channel, %remote, reason = %end,
@@ -242,21 +285,39 @@ impl Publishing {
 
 const TAKEN_OVER: &str = "another publisher with the same rights took this channel over";
 const SHUTDOWN: &str = "the server is stopping";
+const DISABLED: &str = "the channel was disabled";
+const DELETED: &str = "the channel was deleted";
+const KICKED: &str = "this push was ended by the API; a new one is welcome";
+
+/// Lengths of segments and parts: the channel's, where it has its own.
+fn policy_of(claim: &Claim, server: Policy) -> Policy {
+    let Some(ms) = claim.channel().settings.segment_duration_ms else {
+        return server;
+    };
+    let target = crate::media::Duration::from_ms(ms.into());
+    Policy {
+        target,
+        max: server.max.max(target),
+        part: server.part.min(target),
+    }
+}
 
 /// Where effects go: segments to the disk, lines to the index, news to the playlists.
 struct Output {
     writer: Writer,
     recording: Arc<Recording>,
+    ledger: Ledger,
     /// Lines that go to the index with the next segment: without one they are not worth a folder.
     notes: String,
     any: bool,
 }
 
 impl Output {
-    fn new(writer: Writer, recording: Arc<Recording>) -> Self {
+    fn new(writer: Writer, recording: Arc<Recording>, ledger: Ledger) -> Self {
         Self {
             writer,
             recording,
+            ledger,
             notes: String::new(),
             any: false,
         }
@@ -272,6 +333,7 @@ impl Output {
                 Effect::Tracks(tracks) => {
                     self.note(&Line::Tracks((&tracks).into()));
                     self.recording.set_tracks(&tracks);
+                    self.ledger.tracks(&tracks);
                 }
                 Effect::Open { number } => {
                     let object = self
@@ -297,8 +359,12 @@ impl Output {
         lines += &Line::segment(&segment, target_duration_s).to_text();
         self.any = true;
         let recording = self.recording.clone();
+        let ledger = self.ledger.clone();
         let news = move |result: Result<(), _>| match result {
-            Ok(()) => recording.list(segment, target_duration_s),
+            Ok(()) => {
+                recording.list(segment.clone(), target_duration_s);
+                ledger.segment(&segment, target_duration_s);
+            }
             Err(error) => {
                 let error: crate::store::disk::WriteError = error;
                 let number = segment.number;
@@ -306,13 +372,12 @@ impl Output {
                     recording = %recording.key(), number, error = %chain(&error),
                     "segment is lost; the playlist shows a gap"
                 );
-                recording.list(
-                    Segment {
-                        gap: true,
-                        ..segment
-                    },
-                    target_duration_s,
-                );
+                let gap = Segment {
+                    gap: true,
+                    ..segment
+                };
+                recording.list(gap.clone(), target_duration_s);
+                ledger.segment(&gap, target_duration_s);
             }
         };
         self.writer.finish(index, lines, news).await;
@@ -348,6 +413,9 @@ impl fmt::Display for End {
             Self::Stopped => f.write_str("the encoder stopped"),
             Self::HungUp => f.write_str("the encoder hung up"),
             Self::Told(Ending::TakenOver) => f.write_str(TAKEN_OVER),
+            Self::Told(Ending::Disabled) => f.write_str(DISABLED),
+            Self::Told(Ending::Deleted) => f.write_str(DELETED),
+            Self::Told(Ending::Kicked) => f.write_str(KICKED),
             Self::Told(Ending::Shutdown) => f.write_str(SHUTDOWN),
             Self::Media(error) => error.fmt(f),
             Self::Failed(error) => error.fmt(f),

@@ -5,24 +5,35 @@
 //! reconnect window and is ended then.
 
 use super::auth::Grant;
+use super::channels::Channel;
 use super::journal::Line;
+use super::ledger::{Ledger, TrackInfo};
+use super::meter::{Counts, Meter, Rates};
 use super::recording::Recording;
 use super::{Control, LiveChannel};
+use crate::catalog::Entry;
 use crate::clock;
 use crate::id::{ChannelId, RecordingId};
 use crate::key::RecordingKey;
 use crate::media::{Begin, WallTime};
 use crate::store::disk::{WriteError, Writer};
 use dashmap::DashMap;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How long a session that is taken over has to write what it holds.
 const TAKEOVER_MAX: Duration = Duration::from_secs(5);
+/// Who asked for a playlist within this is a viewer.
+const VIEWING: Duration = Duration::from_secs(30);
+/// Viewers of one channel that are told apart; protects memory.
+const VIEWERS_MAX: usize = 50_000;
 
 /// What happens to a second publisher of a live channel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SecondPublisher {
     /// It takes the channel over.
     Takeover,
@@ -35,6 +46,12 @@ pub enum SecondPublisher {
 pub enum Ending {
     /// Somebody with the same rights publishes now.
     TakenOver,
+    /// The channel was disabled.
+    Disabled,
+    /// The channel was deleted.
+    Deleted,
+    /// Somebody ended this push, and nothing else.
+    Kicked,
     /// The server stops.
     Shutdown,
 }
@@ -48,9 +65,40 @@ pub enum Refused {
     /// It has a publisher that did not let go in time.
     #[error("the publisher that channel {0} has does not end; try again")]
     Stuck(ChannelId),
+    /// It was disabled or deleted just now.
+    #[error("channel {0} is disabled")]
+    Disabled(ChannelId),
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
+}
+
+/// Who publishes, as far as anybody can know.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Publisher {
+    /// Its address.
+    pub remote: String,
+    /// What its encoder calls itself.
+    pub encoder: Option<String>,
+}
+
+/// A session as it is at this moment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LiveStatus {
+    /// Where it goes to.
+    pub recording: RecordingKey,
+    /// When it began, in milliseconds since the Unix epoch.
+    pub since_unix_ms: i64,
+    /// Who publishes.
+    pub publisher: Publisher,
+    /// Its tracks; none before the first are known.
+    pub tracks: TrackInfo,
+    /// Totals.
+    pub counts: Counts,
+    /// Rates of the last seconds.
+    pub rates: Rates,
+    /// Viewers in the last thirty seconds.
+    pub viewers: usize,
 }
 
 /// The channels that are live or may be again.
@@ -63,9 +111,13 @@ pub(super) struct Registry {
 /// A channel in the registry.
 struct Slot {
     state: Mutex<SlotState>,
+    /// When each viewer asked last.
+    viewers: Mutex<HashMap<u64, Instant>>,
 }
 
 struct SlotState {
+    /// As it was when it was changed last.
+    channel: Arc<Channel>,
     recording: Arc<Recording>,
     session: Option<Session>,
     /// Sessions so far: a reconnect window that has passed looks whether it is still the newest.
@@ -76,6 +128,8 @@ struct SlotState {
 
 struct Session {
     since: WallTime,
+    publisher: Publisher,
+    meter: Arc<Meter>,
     end: watch::Sender<Option<Ending>>,
     /// Its receivers see it closed when the session is over.
     gone: watch::Sender<()>,
@@ -88,6 +142,9 @@ pub struct Claim {
     slot: Arc<Slot>,
     recording: Arc<Recording>,
     begin: Begin,
+    channel: Arc<Channel>,
+    meter: Arc<Meter>,
+    ledger: Ledger,
     end: watch::Receiver<Option<Ending>>,
 }
 
@@ -114,16 +171,77 @@ impl Registry {
         live.collect()
     }
 
+    /// Whether a channel has a publisher.
+    pub(super) fn is_live(&self, channel: &ChannelId) -> bool {
+        let slot = self.channels.get(channel);
+        slot.is_some_and(|slot| slot.lock().session.is_some())
+    }
+
+    /// The names of the channels that have a publisher.
+    pub(super) fn live_names(&self) -> Vec<ChannelId> {
+        let live = |slot: &Arc<Slot>| slot.lock().session.is_some();
+        let each = self.channels.iter().filter(|entry| live(entry.value()));
+        each.map(|entry| entry.key().clone()).collect()
+    }
+
+    /// A channel that is live or may be again, as it was changed last.
+    pub(super) fn channel(&self, channel: &ChannelId) -> Option<Arc<Channel>> {
+        let slot = self.channels.get(channel)?;
+        Some(slot.lock().channel.clone())
+    }
+
+    /// A channel was changed.
+    pub(super) fn set_channel(&self, channel: &Arc<Channel>) {
+        if let Some(slot) = self.channels.get(&channel.id) {
+            slot.lock().channel = Arc::clone(channel);
+        }
+    }
+
+    /// What the publisher of a channel does at this moment.
+    pub(super) fn status(&self, channel: &ChannelId) -> Option<LiveStatus> {
+        let slot = self.channels.get(channel)?.value().clone();
+        let viewers = slot.count_viewers();
+        let state = slot.lock();
+        let session = state.session.as_ref()?;
+        Some(LiveStatus {
+            recording: state.recording.key().clone(),
+            since_unix_ms: session.since.unix_ms(),
+            publisher: session.publisher.clone(),
+            tracks: state.recording.track_info(),
+            counts: session.meter.counts(),
+            rates: session.meter.rates(clock::now()),
+            viewers,
+        })
+    }
+
+    /// Somebody asked for a playlist of a channel.
+    pub(super) fn viewed(&self, channel: &ChannelId, viewer: u64) {
+        if let Some(slot) = self.channels.get(channel) {
+            slot.viewed(viewer);
+        }
+    }
+
+    /// Tells the session of a channel to end; false if there is none.
+    pub(super) fn tell(&self, channel: &ChannelId, ending: Ending) -> bool {
+        let slot = self.channels.get(channel).map(|slot| slot.clone());
+        slot.is_some_and(|slot| slot.tell(ending))
+    }
+
     /// Lets a session have its channel, as soon as a predecessor has let go.
-    pub(super) async fn claim(&self, control: &Control, grant: &Grant) -> Result<Claim, Refused> {
+    pub(super) async fn claim(
+        &self,
+        control: &Control,
+        grant: &Grant,
+        publisher: &Publisher,
+    ) -> Result<Claim, Refused> {
         let channel = grant.channel();
         let deadline = tokio::time::Instant::now() + TAKEOVER_MAX;
         loop {
             if self.stopping.load(std::sync::atomic::Ordering::Acquire) {
                 return Err(Refused::Stopping);
             }
-            let slot = self.slot(control, channel);
-            let mut gone = match slot.try_claim(control) {
+            let slot = self.slot(control, &grant.channel);
+            let mut gone = match slot.try_claim(control, grant, publisher) {
                 Attempt::Claimed(claim) => return Ok(claim),
                 Attempt::Over => {
                     self.channels
@@ -132,7 +250,9 @@ impl Registry {
                 }
                 Attempt::Busy(gone) => gone,
             };
-            if control.second_publisher() == SecondPublisher::Reject {
+            let settings = &grant.channel.settings;
+            let second = settings.second_publisher;
+            if second.unwrap_or(control.settings().second_publisher) == SecondPublisher::Reject {
                 return Err(Refused::Busy(channel.clone()));
             }
             slot.tell(Ending::TakenOver);
@@ -167,15 +287,23 @@ impl Registry {
         }
     }
 
-    fn slot(&self, control: &Control, channel: &ChannelId) -> Arc<Slot> {
-        let entry = self.channels.entry(channel.clone());
+    fn slot(&self, control: &Control, of: &Arc<Channel>) -> Arc<Slot> {
+        let entry = self.channels.entry(of.id.clone());
         let fresh = || {
             let recording =
                 RecordingId::at(clock::now().unix_ms(), u16::from_le_bytes(clock::random()));
-            let channel = channel.clone();
+            let channel = of.id.clone();
+            let key = RecordingKey { channel, recording };
+            let window = of
+                .settings
+                .window
+                .and_then(|window| usize::try_from(window).ok());
+            let window = window.unwrap_or(control.settings().window_segments);
             Arc::new(Slot {
+                viewers: Mutex::default(),
                 state: Mutex::new(SlotState {
-                    recording: Arc::new(control.new_recording(RecordingKey { channel, recording })),
+                    channel: Arc::clone(of),
+                    recording: Arc::new(Recording::new(key, window)),
                     session: None,
                     sessions: 0,
                     ended: false,
@@ -212,6 +340,10 @@ impl Registry {
                 .await;
             writer.flush().await;
             tracing::info!(channel = %key.channel, recording = %key.recording, "recording ended");
+            control.backlog().push(Entry::End {
+                key: key.clone(),
+                ended_ms,
+            });
         }
         self.channels
             .remove_if(&key.channel, |_, listed| Arc::ptr_eq(listed, slot));
@@ -230,7 +362,30 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_claim(self: &Arc<Self>, control: &Control) -> Attempt {
+    fn viewed(&self, viewer: u64) {
+        let now = clock::monotonic();
+        let mut viewers = self.viewers.lock().unwrap_or_else(PoisonError::into_inner);
+        if viewers.len() >= VIEWERS_MAX {
+            viewers.retain(|_, at| now.saturating_duration_since(*at) < VIEWING);
+        }
+        if viewers.len() < VIEWERS_MAX {
+            viewers.insert(viewer, now);
+        }
+    }
+
+    fn count_viewers(&self) -> usize {
+        let now = clock::monotonic();
+        let mut viewers = self.viewers.lock().unwrap_or_else(PoisonError::into_inner);
+        viewers.retain(|_, at| now.saturating_duration_since(*at) < VIEWING);
+        viewers.len()
+    }
+
+    fn try_claim(
+        self: &Arc<Self>,
+        control: &Control,
+        grant: &Grant,
+        publisher: &Publisher,
+    ) -> Attempt {
         let mut state = self.lock();
         if state.ended {
             return Attempt::Over;
@@ -239,9 +394,17 @@ impl Slot {
             return Attempt::Busy(session.gone.subscribe());
         }
         let (end, ends) = watch::channel(None);
+        let begin = state.recording.begin();
+        let begins_recording = state.sessions == 0;
+        let key = state.recording.key();
+        let ledger = Ledger::open(control, key, publisher, begins_recording);
+        let meter = Arc::new(Meter::default());
         state.sessions += 1;
+        state.channel = Arc::clone(&grant.channel);
         state.session = Some(Session {
-            since: clock::now(),
+            since: ledger.began(),
+            publisher: publisher.clone(),
+            meter: Arc::clone(&meter),
             end,
             gone: watch::channel(()).0,
         });
@@ -249,17 +412,26 @@ impl Slot {
             control: control.clone(),
             slot: self.clone(),
             recording: state.recording.clone(),
-            begin: state.recording.begin(),
+            begin,
+            channel: Arc::clone(&grant.channel),
+            meter,
+            ledger,
             end: ends,
         })
     }
 
-    fn tell(&self, ending: Ending) {
-        if let Some(session) = &self.lock().session {
-            session
-                .end
-                .send_if_modified(|told| told.replace(ending).is_none());
-        }
+    fn tell(&self, ending: Ending) -> bool {
+        let state = self.lock();
+        let Some(session) = &state.session else {
+            return false;
+        };
+        // The first reason stays.
+        session.end.send_if_modified(|told| {
+            let first = told.is_none();
+            told.get_or_insert(ending);
+            first
+        });
+        true
     }
 }
 
@@ -272,6 +444,21 @@ impl Claim {
     /// The session's way to the disk.
     pub fn disk_writer(&self) -> Writer {
         self.control.disk().writer()
+    }
+
+    /// The channel as it was when the session began.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Where the session counts what comes.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// The session's account in the catalog.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Where the session takes it up.
@@ -302,11 +489,14 @@ impl Drop for Claim {
             state.sessions
         };
         let (control, slot) = (self.control.clone(), self.slot.clone());
+        let wait = self.channel.settings.reconnect_window_ms;
+        let wait = wait.map(|ms| Duration::from_millis(ms.into()));
+        let wait = wait.unwrap_or(control.settings().reconnect_window);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
         runtime.spawn(async move {
-            tokio::time::sleep(control.reconnect_window()).await;
+            tokio::time::sleep(wait).await;
             control
                 .registry()
                 .end_recording(&control, &slot, Some(sessions))

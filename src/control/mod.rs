@@ -5,23 +5,41 @@
 
 mod archive;
 pub mod auth;
+pub mod channels;
+pub mod events;
 pub mod journal;
+pub mod ledger;
 pub mod live;
+pub mod meter;
 pub mod recording;
+mod restore;
+pub mod settings;
 
+pub use auth::FirstStart;
+
+use crate::catalog::{self, Backlog, Catalog, CredentialRow, Health, SECRET};
 use crate::id::ChannelId;
 use crate::key::{Container, MediaPath, RecordingKey};
 use crate::playlist::Document;
 use crate::store::disk::Disk;
 use crate::store::{self, Cached, Meta, Object, SegmentCache, Store};
 use archive::Archive;
-use auth::{Denied, Grant, Keys};
+use auth::{Auth, Denied, Grant, Policy, Token};
 use bytes::Bytes;
-use live::{Claim, Refused, Registry, SecondPublisher};
-use recording::Recording;
+use channels::{Channel, Memory};
+use events::Events;
+use live::{Claim, LiveStatus, Publisher, Refused, Registry, SecondPublisher};
+use quick_cache::sync::Cache;
+use serde::Serialize;
 use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// API tokens that are remembered for a moment.
+const CALLERS: usize = 1_000;
+/// Name of the secret by which URLs are signed.
+const URLS: &str = "urls";
 
 /// Channels, their playlists and their segments. Cheap to clone.
 #[derive(Clone)]
@@ -32,14 +50,25 @@ struct Inner {
     store: Store,
     disk: Disk,
     cache: SegmentCache,
-    keys: Keys,
+    catalog: Catalog,
+    backlog: Backlog,
+    /// The task that writes what is in the backlog.
+    writing: Mutex<Option<JoinHandle<()>>>,
+    auth: Auth,
+    memory: Memory,
+    callers: Cache<String, (Instant, Token)>,
+    events: Events,
     registry: Registry,
     archive: Archive,
 }
 
 /// What control is told by the configuration.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
+    /// Who may publish to a channel of which nothing else is set.
+    pub publish: Policy,
+    /// Name of this server, for the history.
+    pub node: String,
     /// Segments in a live playlist.
     pub window_segments: usize,
     /// How long an ended push may be taken up again.
@@ -105,23 +134,68 @@ pub enum Lookup {
     Store(#[from] store::Error),
 }
 
+/// Why control did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such channel.
+    #[error("there is no channel {0}")]
+    NoChannel(ChannelId),
+    /// The channel has no such clip.
+    #[error("channel {0} has no clip {1:?}")]
+    NoClip(ChannelId, String),
+    /// There is no such API token.
+    #[error("there is no API token {0:?}")]
+    NoToken(String),
+    /// A value is outside its limits.
+    #[error("{0}")]
+    Invalid(String),
+    /// It is being pushed to, and that was not to be ended.
+    #[error("channel {0} is live")]
+    Live(ChannelId),
+    /// Nobody pushes to it.
+    #[error("nobody publishes to channel {0}")]
+    NotLive(ChannelId),
+    /// Nothing was pushed in that time.
+    #[error("nothing was pushed to channel {0} in that time")]
+    Nothing(ChannelId),
+    /// A right is missing.
+    #[error(transparent)]
+    Denied(Denied),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
 impl Control {
-    /// Serves and fills `store`, which is what `disk` writes.
-    pub fn new(settings: Settings, store: Store, disk: Disk, keys: Keys) -> Self {
-        Self(Arc::new(Inner {
+    /// Serves and fills `store`, which is what `disk` writes, and keeps its books in `catalog`.
+    pub async fn open(
+        settings: Settings,
+        store: Store,
+        disk: Disk,
+        catalog: Catalog,
+    ) -> Result<Self, catalog::Error> {
+        let secret = signing_secret(&catalog).await?;
+        let wrong = || catalog::Error::Row("the secret by which URLs are signed".to_owned());
+        let auth = Auth::new(settings.publish, &secret).ok_or_else(wrong)?;
+        let (backlog, writing) = Backlog::start(catalog.clone());
+        Ok(Self(Arc::new(Inner {
             archive: Archive::new(store.clone(), settings.window_segments),
             cache: SegmentCache::new(settings.cache_bytes),
             registry: Registry::default(),
+            memory: Memory::new(),
+            callers: Cache::new(CALLERS),
+            events: Events::new(),
+            writing: Mutex::new(Some(writing)),
             settings,
             store,
             disk,
-            keys,
-        }))
-    }
-
-    /// The keys of all channels.
-    pub fn keys(&self) -> &Keys {
-        &self.0.keys
+            catalog,
+            backlog,
+            auth,
+        })))
     }
 
     /// What writes segments.
@@ -129,16 +203,54 @@ impl Control {
         &self.0.disk
     }
 
-    /// Whether whoever shows `key` may publish to `hub`/`name`.
-    pub fn may_publish(&self, hub: &str, name: &str, key: Option<&str>) -> Result<Grant, Denied> {
-        self.0.keys.publish(hub, name, key)
+    /// What happened lately.
+    pub fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// How the catalog is.
+    pub fn catalog_health(&self) -> Health {
+        self.0.backlog.health()
     }
 
     /// Begins a session of a channel, as soon as a predecessor that is taken over has let go.
-    pub async fn claim(&self, grant: &Grant) -> Result<Claim, Refused> {
-        let claim = self.0.registry.claim(self, grant).await?;
-        self.forget(grant.channel());
+    pub async fn claim(&self, grant: &Grant, publisher: &Publisher) -> Result<Claim, Refused> {
+        let claim = self.0.registry.claim(self, grant, publisher).await?;
+        let id = grant.channel();
+        // It may have been disabled since the grant, before there was a session to be told.
+        if let Ok(known) = self.known(id).await
+            && !known.is_none_or(|known| known.channel.settings.enabled)
+        {
+            return Err(Refused::Disabled(id.clone()));
+        }
+        self.forget(id);
         Ok(claim)
+    }
+
+    /// What the publisher of a channel does at this moment; `None` if nobody publishes.
+    pub fn live_status(&self, channel: &ChannelId) -> Option<LiveStatus> {
+        self.0.registry.status(channel)
+    }
+
+    /// Somebody asked for a playlist of a channel; `viewer` tells them apart.
+    pub fn viewed(&self, channel: &ChannelId, viewer: u64) {
+        self.0.registry.viewed(channel, viewer);
+    }
+
+    /// Waits until what running pushes had to tell is in the catalog, at most for `limit`; false if
+    /// rows are left: the recordings' own indexes have them.
+    pub async fn settle(&self, limit: Duration) -> bool {
+        let writing = self.0.writing.lock();
+        let writing = writing.unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writing) = writing else { return true };
+        let written = async {
+            while self.0.backlog.health().waiting > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let settled = tokio::time::timeout(limit, written).await.is_ok();
+        writing.abort();
+        settled
     }
 
     /// Ends all sessions and refuses new ones.
@@ -218,21 +330,65 @@ impl Control {
         &self.0.registry
     }
 
-    fn new_recording(&self, key: RecordingKey) -> Recording {
-        Recording::new(key, self.0.settings.window_segments)
+    fn settings(&self) -> &Settings {
+        &self.0.settings
     }
 
-    fn second_publisher(&self) -> SecondPublisher {
-        self.0.settings.second_publisher
+    fn store(&self) -> &Store {
+        &self.0.store
     }
 
-    fn reconnect_window(&self) -> Duration {
-        self.0.settings.reconnect_window
+    fn catalog(&self) -> &Catalog {
+        &self.0.catalog
+    }
+
+    fn backlog(&self) -> &Backlog {
+        &self.0.backlog
+    }
+
+    fn auth(&self) -> &Auth {
+        &self.0.auth
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+
+    fn callers(&self) -> &Cache<String, (Instant, Token)> {
+        &self.0.callers
+    }
+
+    /// The settings of a channel that is live or may be again: known without asking anybody.
+    fn live_settings(&self, channel: &ChannelId) -> Option<Arc<Channel>> {
+        self.0.registry.channel(channel)
     }
 
     fn forget(&self, channel: &ChannelId) {
         self.0.archive.forget(channel);
     }
+}
+
+/// The secret that URLs are signed by, made when the catalog has none.
+async fn signing_secret(catalog: &Catalog) -> Result<String, catalog::Error> {
+    loop {
+        if let Some(row) = catalog.credential(SECRET, URLS).await? {
+            return Ok(row.secret);
+        }
+        let row = CredentialRow {
+            kind: SECRET.to_owned(),
+            id: URLS.to_owned(),
+            secret: Auth::new_secret(),
+            about: "{}".to_owned(),
+            created_ms: crate::clock::now().unix_ms(),
+        };
+        // Another node may be first: then that one's is read.
+        catalog.add_credential(&row).await?;
+    }
+}
+
+/// The JSON of a value of ours: none of them has a map with keys other than text, so there always is one.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 impl SegmentBody {
@@ -251,3 +407,6 @@ impl StoredSegment {
         self.store.read(&self.object, Some(range)).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! that leaves a segment that no playlist names; a crash after it loses nothing.
 
 use super::journal::{Index, TrackLine};
+use super::ledger::TrackInfo;
 use crate::key::{self, RecordingKey};
 use crate::media::{Begin, Segment, Tracks, WallTime};
 use crate::playlist::{
@@ -22,6 +23,7 @@ pub struct Recording {
 #[derive(Default)]
 struct State {
     tracks: TrackLine,
+    info: TrackInfo,
     /// From the first segment on, which fixes the target duration.
     listed: Option<Listed>,
 }
@@ -76,7 +78,14 @@ impl Recording {
 
     /// From the next segment on these are the tracks.
     pub fn set_tracks(&self, tracks: &Tracks) {
-        self.state().tracks = tracks.into();
+        let mut state = self.state();
+        state.tracks = tracks.into();
+        state.info = tracks.into();
+    }
+
+    /// The tracks of the session that writes it.
+    pub fn track_info(&self) -> TrackInfo {
+        self.state().info.clone()
     }
 
     /// What playlists say of its tracks.
@@ -132,7 +141,7 @@ impl Recording {
 
     fn render(&self, ended: bool) {
         let mut state = self.state();
-        let State { tracks, listed } = &mut *state;
+        let State { tracks, listed, .. } = &mut *state;
         let Some(listed) = listed else {
             return;
         };

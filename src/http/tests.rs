@@ -1,9 +1,10 @@
 //! The face as clients see it: raw requests over TCP.
 
 use super::*;
-use crate::control::auth::{Keys, Policy};
+use crate::catalog::Catalog;
+use crate::control::auth::{Policy, Presented};
 use crate::control::journal::Line;
-use crate::control::live::{Claim, SecondPublisher};
+use crate::control::live::{Claim, Publisher, SecondPublisher};
 use crate::control::{Control, Settings};
 use crate::key::{Container, RecordingKey};
 use crate::media::track::VideoCodec;
@@ -31,7 +32,7 @@ struct World {
     stop: CancellationToken,
     server: JoinHandle<()>,
     claim: Mutex<Option<Claim>>,
-    _dir: tempfile::TempDir,
+    _dirs: [tempfile::TempDir; 2],
 }
 
 struct Answer {
@@ -67,14 +68,18 @@ async fn world(limits: Limits) -> World {
     let dir = tempfile::tempdir().expect("a directory");
     let disk = Disk::new(dir.path(), 1, Fsync::None).expect("a disk");
     let settings = Settings {
+        publish: Policy::Open,
+        node: "test".to_owned(),
         window_segments: 6,
         reconnect_window: Duration::from_secs(30),
         second_publisher: SecondPublisher::Takeover,
         cache_bytes: CACHE_BYTES,
     };
-    let keys = Keys::load(Policy::Open, None).expect("no file");
     let store = Store::local(dir.path()).expect("a store");
-    let control = Control::new(settings, store.clone(), disk, keys);
+    let books = tempfile::tempdir().expect("a directory");
+    let catalog = Catalog::sqlite(&books.path().join("catalog.sqlite")).await;
+    let opened = Control::open(settings, store.clone(), disk, catalog.expect("a catalog"));
+    let control = opened.await.expect("opens");
     let (claim, key) = push(&control, "a~b").await;
     for (number, len) in [(0, 10), (1, LARGE), (2, 0)] {
         let object = key.segment(number, Container::Ts);
@@ -104,16 +109,21 @@ async fn world(limits: Limits) -> World {
         stop,
         server,
         claim: Mutex::new(Some(claim)),
-        _dir: dir,
+        _dirs: [dir, books],
     }
 }
 
 /// A push that begins, with the tracks that a camera has.
 async fn push(control: &Control, name: &str) -> (Claim, RecordingKey) {
     let grant = control
-        .may_publish("live", name, None)
+        .may_publish("live", name, &Presented::default())
+        .await
         .expect("open to all");
-    let claim = control.claim(&grant).await.expect("nobody else");
+    let publisher = Publisher::default();
+    let claim = control
+        .claim(&grant, &publisher)
+        .await
+        .expect("nobody else");
     claim.recording().set_tracks(&Tracks {
         video: Some(Arc::new(VideoConfig {
             codec: VideoCodec::H264,

@@ -5,7 +5,9 @@
 mod conn;
 mod first;
 mod listener;
+mod socket;
 
 pub use conn::{Connection, Error, Timeouts};
 pub use first::{Speaks, speaks};
 pub use listener::{Accepted, Listener, listen};
+pub use socket::Pace;

@@ -1,0 +1,250 @@
+//! What running pushes have to tell the catalog: a bounded queue and the one task that writes it.
+//!
+//! A push hands its row over and goes on, whatever the database does. The task writes rows in
+//! batches; a batch that meets a database that is away is kept and tried again, with a growing
+//! pause, and the rows behind it wait in the queue. A full queue refuses what comes: that is
+//! counted, shown, and remembered by recording, so that whoever knows the store can write those
+//! rows again from the recording's own index ([`Backlog::take_torn`]).
+
+use super::history::{self, SegmentRow, SessionRow};
+use super::{Catalog, Error, within};
+use crate::key::RecordingKey;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::task::JoinHandle;
+
+/// Rows that wait for the database: some 15 MB, and with 500 channels of two-second segments four
+/// minutes.
+const WAITING_MAX: usize = 65_536;
+/// Rows in one transaction; bounds how long others wait for the write lock.
+const BATCH_MAX: usize = 512;
+/// How long the first row of a batch waits for more: what a killed process forgets, until its
+/// recordings are read again.
+const LINGER: Duration = Duration::from_millis(100);
+/// Pauses between attempts while the database is away.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Recordings that lost rows and are remembered for it.
+const TORN_MAX: usize = 10_000;
+
+/// A row on its way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// A recording begins.
+    Recording {
+        /// Its name.
+        key: RecordingKey,
+        /// When, in milliseconds since the Unix epoch.
+        began_ms: i64,
+    },
+    /// A session begins, goes on or has ended: the row as it is now.
+    Session(Box<SessionRow>),
+    /// A segment is stored.
+    Segment {
+        /// Of which recording.
+        key: RecordingKey,
+        /// The row.
+        row: SegmentRow,
+        /// EXT-X-TARGETDURATION of the recording, in seconds.
+        target_duration_s: i64,
+    },
+    /// A recording is over.
+    End {
+        /// Its name.
+        key: RecordingKey,
+        /// When, in milliseconds since the Unix epoch.
+        ended_ms: i64,
+    },
+}
+
+/// How the catalog is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Health {
+    /// Why nothing is written at this moment, if so.
+    pub away: Option<String>,
+    /// Rows that wait.
+    pub waiting: usize,
+    /// Rows that found the queue full since the start.
+    pub refused: u64,
+}
+
+/// The way into the queue. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Backlog {
+    entries: mpsc::Sender<Entry>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    away: Option<String>,
+    /// Rows that were handed over and are not written.
+    waiting: usize,
+    refused: u64,
+    full: bool,
+    torn: BTreeSet<RecordingKey>,
+}
+
+impl Backlog {
+    /// A queue into `catalog`, and its task, which ends when all senders are gone and all is written.
+    pub fn start(catalog: Catalog) -> (Self, JoinHandle<()>) {
+        Self::with_capacity(catalog, WAITING_MAX)
+    }
+
+    /// The same with room for `capacity` rows.
+    pub fn with_capacity(catalog: Catalog, capacity: usize) -> (Self, JoinHandle<()>) {
+        let (entries, waiting) = mpsc::channel(capacity);
+        let state = Arc::new(Mutex::default());
+        let writer = Writer {
+            catalog,
+            state: Arc::clone(&state),
+        };
+        (Self { entries, state }, tokio::spawn(writer.run(waiting)))
+    }
+
+    /// Hands a row over. Never waits.
+    pub fn push(&self, entry: Entry) {
+        let mut state = lock(&self.state);
+        let refused = match self.entries.try_send(entry) {
+            Ok(()) => {
+                state.waiting += 1;
+                return;
+            }
+            Err(TrySendError::Full(entry) | TrySendError::Closed(entry)) => entry,
+        };
+        state.refused += 1;
+        if state.torn.len() < TORN_MAX {
+            state.torn.insert(refused.recording().clone());
+        }
+        if !std::mem::replace(&mut state.full, true) {
+            tracing::error!(
+                rows = WAITING_MAX,
+                "catalog: as many rows wait as may; history has gaps until they are restored from the recordings' indexes"
+            );
+        }
+    }
+
+    /// How the catalog is.
+    pub fn health(&self) -> Health {
+        let state = lock(&self.state);
+        Health {
+            away: state.away.clone(),
+            waiting: state.waiting,
+            refused: state.refused,
+        }
+    }
+
+    /// The recordings that lost rows to a full queue, once the queue has room again. Whoever takes
+    /// them writes their rows again.
+    pub fn take_torn(&self) -> BTreeSet<RecordingKey> {
+        let room = self.entries.capacity() * 2 > self.entries.max_capacity();
+        let mut state = lock(&self.state);
+        match room && state.away.is_none() {
+            true => {
+                state.full = false;
+                std::mem::take(&mut state.torn)
+            }
+            false => BTreeSet::new(),
+        }
+    }
+}
+
+struct Writer {
+    catalog: Catalog,
+    state: Arc<Mutex<State>>,
+}
+
+impl Writer {
+    async fn run(self, mut waiting: mpsc::Receiver<Entry>) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            if batch.len() < BATCH_MAX {
+                tokio::time::sleep(LINGER).await;
+                while batch.len() < BATCH_MAX
+                    && let Ok(entry) = waiting.try_recv()
+                {
+                    batch.push(entry);
+                }
+            }
+            self.write(&batch).await;
+            lock(&self.state).waiting -= batch.len();
+            batch.clear();
+        }
+    }
+
+    /// Writes a batch, however long that takes.
+    async fn write(&self, batch: &[Entry]) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            match self.attempt(batch).await {
+                Ok(()) => return self.is_back(),
+                Err(error) if error.is_passing() => self.is_away(&error),
+                Err(error) if batch.len() == 1 => {
+                    self.is_back();
+                    return tracing::error!(%error, row = ?batch.first(), "catalog: a row is left out");
+                }
+                // One row spoils the transaction of all: each gets its own.
+                Err(_) => {
+                    for entry in batch {
+                        Box::pin(self.write(std::slice::from_ref(entry))).await;
+                    }
+                    return;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn attempt(&self, batch: &[Entry]) -> Result<(), Error> {
+        let write = async {
+            let mut transaction = self.catalog.writes.begin().await?;
+            for entry in batch {
+                entry.write(&mut transaction).await?;
+            }
+            transaction.commit().await
+        };
+        within("write history", write).await
+    }
+
+    fn is_away(&self, error: &Error) {
+        let before = lock(&self.state).away.replace(error.to_string());
+        if before.is_none() {
+            tracing::warn!(%error, "catalog: rows wait until it is back; pushes go on");
+        }
+    }
+
+    fn is_back(&self) {
+        if lock(&self.state).away.take().is_some() {
+            tracing::info!("catalog: it is back, and what waited is being written");
+        }
+    }
+}
+
+impl Entry {
+    fn recording(&self) -> &RecordingKey {
+        match self {
+            Self::Recording { key, .. } | Self::Segment { key, .. } | Self::End { key, .. } => key,
+            Self::Session(row) => &row.recording,
+        }
+    }
+
+    async fn write(&self, on: &mut sqlx::AnyConnection) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Recording { key, began_ms } => history::write_recording(on, key, *began_ms).await,
+            Self::Session(row) => history::write_session(on, row).await,
+            Self::Segment {
+                key,
+                row,
+                target_duration_s,
+            } => history::write_segment(on, key, row, *target_duration_s).await,
+            Self::End { key, ended_ms } => history::end_recording(on, key, *ended_ms).await,
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
