@@ -181,6 +181,8 @@ impl Publishing {
     }
 
     async fn take_media(&mut self, connection: &mut Connection, stream: StreamId) -> End {
+        let told = self.claim.told_to_end();
+        tokio::pin!(told);
         loop {
             let event = match connection.poll() {
                 Some(event) => Ok(Some(event)),
@@ -191,7 +193,7 @@ impl Publishing {
                     );
                     tokio::select! {
                         biased;
-                        ending = self.claim.told_to_end() => return End::Told(ending),
+                        ending = &mut told => return End::Told(ending),
                         event = connection.next() => event,
                     }
                 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Time between two readings at a beat: what is received waits in the kernel for at most this.
-pub(super) const BEAT: Duration = Duration::from_millis(40);
+pub(super) const BEAT: Duration = Duration::from_millis(60);
 /// Publishers from which on it pays to read at a beat. Fewer cost nothing worth saving.
 const PUBLISHERS_MIN: usize = 8;
 /// A peer that sends this much in one beat fills its kernel buffer: it is read when it sends.

@@ -105,6 +105,7 @@ impl Disk {
                 root: root.to_owned(),
                 fsync,
                 open: HashMap::new(),
+                index: HashMap::new(),
                 folder: HashMap::new(),
                 warned: None,
             };
@@ -216,6 +217,8 @@ struct Thread {
     root: PathBuf,
     fsync: Fsync,
     open: HashMap<u64, Growing>,
+    /// The index that each writer appended to last.
+    index: HashMap<u64, (String, File)>,
     /// The folder that each writer made last.
     folder: HashMap<u64, PathBuf>,
     warned: Option<Instant>,
@@ -238,15 +241,16 @@ impl Thread {
                 Job::EndPart => {}
                 Job::Finish { index, line, done } => {
                     let result = self.finish(writer);
-                    done(result.and_then(|()| self.line(&index, &line)));
+                    done(result.and_then(|()| self.line(writer, index, &line)));
                 }
-                Job::Line { index, line, done } => done(self.line(&index, &line)),
+                Job::Line { index, line, done } => done(self.line(writer, index, &line)),
                 Job::Flush { done } => {
                     // Nobody waits any more if this fails.
                     let _ = done.send(());
                 }
                 Job::Close => {
                     self.folder.remove(&writer);
+                    self.index.remove(&writer);
                     self.open.remove(&writer);
                 }
             }
@@ -323,17 +327,23 @@ impl Thread {
         result
     }
 
-    fn line(&self, index: &str, line: &str) -> Result<(), WriteError> {
-        let path = self.root.join(index);
-        let append = || {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+    fn line(&mut self, writer: u64, index: String, line: &str) -> Result<(), WriteError> {
+        let path = self.root.join(&index);
+        let mut append = || {
+            let mut file = match self.index.remove(&writer) {
+                Some((open, file)) if open == index => file,
+                _ => {
+                    if let Some(folder) = path.parent() {
+                        std::fs::create_dir_all(folder)?;
+                    }
+                    OpenOptions::new().create(true).append(true).open(&path)?
+                }
+            };
             file.write_all(line.as_bytes())?;
             if self.fsync != Fsync::None {
                 file.sync_data()?;
             }
+            self.index.insert(writer, (index.clone(), file));
             Ok(())
         };
         append().map_err(failed("append to", &path))
