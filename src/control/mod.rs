@@ -7,6 +7,7 @@ mod archive;
 pub mod auth;
 pub mod channels;
 pub mod events;
+pub mod hubs;
 pub mod journal;
 pub mod ledger;
 pub mod live;
@@ -14,6 +15,7 @@ pub mod meter;
 pub mod recording;
 mod restore;
 pub mod settings;
+pub mod timeline;
 
 pub use auth::FirstStart;
 
