@@ -19,6 +19,7 @@ mod routes;
 mod server;
 
 pub use problem::Problem;
+pub use representation::Representation;
 pub use routes::router;
 pub use server::{Limits, Server, serve};
 

@@ -17,6 +17,14 @@ pub(super) fn write<T: Serialize>(root: &str, value: &T) -> String {
     }
 }
 
+/// A document that is one element with a text in it.
+pub(super) fn text(root: &str, text: &str) -> String {
+    format!(
+        "{PROLOG}<{root}>{}</{root}>",
+        quick_xml::escape::escape(text)
+    )
+}
+
 /// Body of PutLiveChannel. Elements that are not known are passed over.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -266,6 +274,21 @@ pub(super) struct Grants {
 pub(super) struct AccessControlPolicy {
     pub(super) owner: Owner,
     pub(super) access_control_list: Grants,
+}
+
+/// Answer to ListMultipartUploads.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListMultipartUploadsResult {
+    pub(super) bucket: String,
+    pub(super) key_marker: String,
+    pub(super) upload_id_marker: String,
+    pub(super) next_key_marker: String,
+    pub(super) next_upload_id_marker: String,
+    pub(super) prefix: String,
+    pub(super) delimiter: String,
+    pub(super) max_uploads: usize,
+    pub(super) is_truncated: bool,
 }
 
 /// Answer to GetBucket (ListObjects).

@@ -47,6 +47,8 @@ codes! {
     NoSuchBucket NOT_FOUND,
     NoSuchKey NOT_FOUND,
     NoSuchLiveChannel NOT_FOUND,
+    PreconditionFailed PRECONDITION_FAILED,
+    InvalidRange RANGE_NOT_SATISFIABLE,
     MethodNotAllowed METHOD_NOT_ALLOWED,
     ChannelStillLive CONFLICT,
     BucketNotEmpty CONFLICT,
