@@ -4,12 +4,14 @@
 //! object  {hub}/{channel}/{recording}/0000/00000012.ts     segment 12
 //!         {hub}/{channel}/{recording}/recording.jsonl      the recording's own index
 //! URL     /hls/{hub}/{channel}/index.m3u8                  newest recording (multivariant)
+//!         /hls/{hub}/{channel}/clip-{clip}.m3u8            a clip
+//!         /hls/{hub}/{channel}/{name}.m3u8                 the channel's own name for its index
 //!         /hls/{hub}/{channel}/{recording}/media.m3u8      live window
 //!         /hls/{hub}/{channel}/{recording}/vod.m3u8        all of it
 //!         /hls/ + object                                   segment
 //! ```
 
-use crate::id::{ChannelId, RecordingId};
+use crate::id::{ChannelId, ChannelName, RecordingId};
 use std::fmt;
 
 /// Where all media URLs begin.
@@ -23,6 +25,7 @@ pub const CLIP_PREFIX: &str = "clip-";
 const INDEX: &str = "index.m3u8";
 const MEDIA: &str = "media.m3u8";
 const VOD: &str = "vod.m3u8";
+const PLAYLIST: &str = ".m3u8";
 const JOURNAL: &str = "recording.jsonl";
 
 /// The container of a segment.
@@ -46,12 +49,26 @@ pub struct RecordingKey {
 pub enum MediaPath {
     /// The multivariant playlist of the channel's newest recording.
     Index(ChannelId),
+    /// A clip of the channel.
+    Clip(ChannelId, ChannelName),
+    /// A playlist by a name that the channel may have given to its index: never one of the others'.
+    Named(ChannelId, ChannelName),
     /// A recording's live window.
     Media(RecordingKey),
     /// A recording's whole playlist.
     Vod(RecordingKey),
     /// A segment.
     Segment(RecordingKey, u64, Container),
+}
+
+impl MediaPath {
+    /// The channel that it is of.
+    pub fn channel(&self) -> &ChannelId {
+        match self {
+            Self::Index(channel) | Self::Clip(channel, _) | Self::Named(channel, _) => channel,
+            Self::Media(key) | Self::Vod(key) | Self::Segment(key, ..) => &key.channel,
+        }
+    }
 }
 
 impl RecordingKey {
@@ -111,6 +128,13 @@ impl MediaPath {
             INDEX => Self::Index(folder.parse().ok()?),
             MEDIA => Self::Media(recording_of(folder)?),
             VOD => Self::Vod(recording_of(folder)?),
+            _ if name.ends_with(PLAYLIST) => {
+                let channel = folder.parse().ok()?;
+                match name.strip_prefix(CLIP_PREFIX) {
+                    Some(clip) => Self::Clip(channel, clip.strip_suffix(PLAYLIST)?.parse().ok()?),
+                    None => Self::Named(channel, name.parse().ok()?),
+                }
+            }
             _ => {
                 let number: u64 = name.strip_suffix(".ts")?.parse().ok()?;
                 let (recording, _) = folder.rsplit_once('/')?;
@@ -147,6 +171,8 @@ impl fmt::Display for MediaPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Index(channel) => write!(f, "{channel}/{INDEX}"),
+            Self::Clip(channel, clip) => write!(f, "{channel}/{CLIP_PREFIX}{clip}{PLAYLIST}"),
+            Self::Named(channel, name) => write!(f, "{channel}/{name}"),
             Self::Media(key) => write!(f, "{key}/{MEDIA}"),
             Self::Vod(key) => write!(f, "{key}/{VOD}"),
             Self::Segment(key, number, container) => f.write_str(&key.segment(*number, *container)),
@@ -171,7 +197,8 @@ mod tests {
             let channel = ChannelId::new(&hub, &name).expect("allowed names");
             let key = RecordingKey { channel: channel.clone(), recording: RecordingId::at(at, salt) };
             for path in [
-                MediaPath::Index(channel),
+                MediaPath::Index(channel.clone()),
+                MediaPath::Clip(channel, ChannelName::new(&name).expect("an allowed name")),
                 MediaPath::Media(key.clone()),
                 MediaPath::Vod(key.clone()),
                 MediaPath::Segment(key.clone(), number, Container::Ts),

@@ -37,7 +37,7 @@ pub(super) async fn serve(
         match speaks {
             Ok(Speaks::Rtmp) => rtmp(accepted),
             Ok(Speaks::Http) => {
-                let connection = server.connection(accepted.stream);
+                let connection = server.connection(accepted.stream, accepted.peer);
                 tokio::spawn(async move {
                     connection.await;
                     drop(accepted.permit);

@@ -13,6 +13,7 @@ use crate::catalog::{AuditRow, ChannelFilter, ChannelRow, CredentialRow, KEY};
 use crate::clock;
 use crate::id::ChannelId;
 use quick_cache::sync::Cache;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,8 @@ pub(super) struct Memory {
     away_until: Mutex<Option<Instant>>,
     /// One change at a time: each reads what the one before wrote.
     changes: tokio::sync::Mutex<()>,
+    /// Id of the newest row of the trail: rows of one millisecond keep their order.
+    last_audit: AtomicI64,
 }
 
 impl Memory {
@@ -113,7 +116,23 @@ impl Memory {
             known: Cache::new(KNOWN),
             away_until: Mutex::default(),
             changes: tokio::sync::Mutex::default(),
+            last_audit: AtomicI64::new(0),
         }
+    }
+}
+
+impl Memory {
+    /// An id that follows time; twenty random bits tell nodes apart.
+    fn audit_id(&self, at_ms: i64) -> i64 {
+        let fresh = at_ms << 20 | i64::from(u32::from_le_bytes(clock::random()) >> 12);
+        let next = |last: i64| fresh.max(last + 1);
+        let last = self
+            .last_audit
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+                Some(next(last))
+            });
+        let (Ok(last) | Err(last)) = last;
+        next(last)
     }
 }
 
@@ -367,8 +386,7 @@ impl Control {
     pub(super) async fn note(&self, by: &Caller, action: &str, object: &str, detail: &str) {
         let at_ms = clock::now().unix_ms();
         let row = AuditRow {
-            // Twenty random bits tell those of one millisecond apart.
-            id: at_ms << 20 | i64::from(u32::from_le_bytes(clock::random()) >> 12),
+            id: self.memory().audit_id(at_ms),
             at_ms,
             actor: by.name.clone(),
             action: action.to_owned(),

@@ -4,7 +4,7 @@
 //! that is decided here and nowhere else. When a session ends, its recording waits for the
 //! reconnect window and is ended then.
 
-use super::auth::Grant;
+use super::auth::{Grant, Playback};
 use super::channels::Channel;
 use super::journal::Line;
 use super::ledger::{Ledger, TrackInfo};
@@ -164,6 +164,7 @@ impl Registry {
             Some(LiveChannel {
                 channel: entry.key().clone(),
                 since_unix_ms: state.session.as_ref()?.since.unix_ms(),
+                public: state.channel.settings.playback == Playback::Public,
                 codecs: tracks.codecs,
                 resolution: tracks.resolution,
             })

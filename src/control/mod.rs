@@ -7,6 +7,7 @@ mod archive;
 pub mod auth;
 pub mod channels;
 pub mod events;
+pub mod history;
 pub mod hubs;
 pub mod journal;
 pub mod ledger;
@@ -20,7 +21,7 @@ pub mod timeline;
 pub use auth::FirstStart;
 
 use crate::catalog::{self, Backlog, Catalog, CredentialRow, Health, SECRET};
-use crate::id::ChannelId;
+use crate::id::{ChannelId, ChannelName};
 use crate::key::{Container, MediaPath, RecordingKey};
 use crate::playlist::Document;
 use crate::store::disk::Disk;
@@ -88,6 +89,8 @@ pub struct LiveChannel {
     pub channel: ChannelId,
     /// When the push began, in milliseconds since the Unix epoch.
     pub since_unix_ms: i64,
+    /// Whether anybody may play it.
+    pub public: bool,
     /// RFC 6381 codec strings of its tracks.
     pub codecs: Vec<String>,
     /// Cropped width and height in pixels; absent for sound alone.
@@ -131,9 +134,39 @@ pub enum Lookup {
         /// Which segment.
         number: u64,
     },
+    /// The channel has no playlist of this name.
+    #[error("channel {0} has no playlist {1}")]
+    NoPlaylist(ChannelId, ChannelName),
+    /// Nothing was pushed in the time that was asked for.
+    #[error("nothing was pushed to channel {0} in that time")]
+    Nothing(ChannelId),
+    /// The time that was asked for cannot be served.
+    #[error("the range is not good: {0}")]
+    Range(&'static str),
+    /// A right is missing.
+    #[error("{0}")]
+    Denied(#[from] Denied),
+    /// The catalog failed.
+    #[error("{0}")]
+    Catalog(Arc<Error>),
     /// The store failed.
     #[error("{0}")]
     Store(#[from] store::Error),
+}
+
+impl From<Error> for Lookup {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NoChannel(channel) => Self::NoChannel(channel),
+            Error::NoClip(channel, name) => match name.parse() {
+                Ok(name) => Self::NoPlaylist(channel, name),
+                Err(_) => Self::NoChannel(channel),
+            },
+            Error::Denied(denied) => Self::Denied(denied),
+            Error::Store(error) => Self::Store(error),
+            error => Self::Catalog(Arc::new(error)),
+        }
+    }
 }
 
 /// Why control did not do what it was asked.
@@ -157,9 +190,6 @@ pub enum Error {
     /// Nobody pushes to it.
     #[error("nobody publishes to channel {0}")]
     NotLive(ChannelId),
-    /// Nothing was pushed in that time.
-    #[error("nothing was pushed to channel {0} in that time")]
-    Nothing(ChannelId),
     /// A right is missing.
     #[error(transparent)]
     Denied(Denied),
@@ -269,6 +299,18 @@ impl Control {
     pub async fn document(&self, path: &MediaPath) -> Result<Document, Lookup> {
         let (channel, key) = match path {
             MediaPath::Index(channel) => (channel, None),
+            MediaPath::Clip(channel, name) => {
+                let clip = self.clip(channel, name).await?;
+                return self.range_document(channel, clip.range).await;
+            }
+            MediaPath::Named(channel, name) => {
+                let known = self.channel(channel).await?;
+                if known.settings.playlist_name.as_deref() != Some(name.as_str()) {
+                    return Err(Lookup::NoPlaylist(channel.clone(), name.clone()));
+                }
+                let index = MediaPath::Index(channel.clone());
+                return Box::pin(self.document(&index)).await;
+            }
             MediaPath::Media(key) | MediaPath::Vod(key) | MediaPath::Segment(key, ..) => {
                 (&key.channel, Some(key))
             }
@@ -278,7 +320,7 @@ impl Control {
         let making = making.filter(|making| key.is_none_or(|key| key == making.key()));
         if let Some(making) = making {
             let document = match path {
-                MediaPath::Index(_) => making.index(),
+                MediaPath::Index(_) | MediaPath::Named(..) | MediaPath::Clip(..) => making.index(),
                 MediaPath::Vod(key) => self.0.archive.growing(key).await?,
                 MediaPath::Media(_) | MediaPath::Segment(..) => making.media(),
             };
@@ -297,7 +339,9 @@ impl Control {
         let archived = self.0.archive.recording(key).await?;
         let archived = archived.ok_or_else(|| Lookup::NoRecording(key.clone()))?;
         Ok(match path {
-            MediaPath::Index(_) => archived.index.clone(),
+            MediaPath::Index(_) | MediaPath::Named(..) | MediaPath::Clip(..) => {
+                archived.index.clone()
+            }
             MediaPath::Vod(_) => archived.vod.clone(),
             MediaPath::Media(_) | MediaPath::Segment(..) => archived.media.clone(),
         })

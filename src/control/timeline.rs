@@ -1,10 +1,7 @@
-//! What a channel has of media, by time: its newest segments, the segments of a range, and clips.
+//! What a channel has of media, by time: its newest segments, and the segments of a range.
 
-use super::auth::Caller;
 use super::recording::Recent;
 use super::{Control, Error};
-use crate::catalog::ClipRow;
-use crate::clock;
 use crate::id::ChannelId;
 use crate::key::RecordingKey;
 use crate::media::Segment;
@@ -83,64 +80,5 @@ impl Control {
             recording: recent.recording.clone(),
             segment,
         }));
-    }
-
-    /// TEMP
-    pub async fn sessions(
-        &self,
-        channel: &ChannelId,
-        range: Range<i64>,
-        before: Option<i64>,
-        limit: usize,
-    ) -> Result<Vec<crate::catalog::SessionRow>, Error> {
-        Ok(self
-            .catalog()
-            .sessions(channel, range, before, limit)
-            .await?)
-    }
-
-    /// The range of a clip, in milliseconds since the Unix epoch; `None` if there is no such clip.
-    pub async fn clip_range(
-        &self,
-        channel: &ChannelId,
-        name: &str,
-    ) -> Result<Option<Range<i64>>, Error> {
-        let clip = self.catalog().clip(channel, name).await?;
-        Ok(clip.map(|clip| clip.start_ms..clip.end_ms))
-    }
-
-    /// Gives a range of a channel's time a name; a clip of the same name is replaced.
-    pub async fn name_range(
-        &self,
-        by: &Caller,
-        channel: &ChannelId,
-        name: &str,
-        range: Range<i64>,
-    ) -> Result<(), Error> {
-        let clip = ClipRow {
-            name: name.to_owned(),
-            start_ms: range.start,
-            end_ms: range.end,
-            created_ms: clock::now().unix_ms(),
-        };
-        self.catalog().put_clip(channel, &clip).await?;
-        let object = format!("{channel}/{name}");
-        self.note(by, "put clip", &object, "{}").await;
-        Ok(())
-    }
-
-    /// Takes a name from a range; false if there is none of that name.
-    pub async fn forget_range(
-        &self,
-        by: &Caller,
-        channel: &ChannelId,
-        name: &str,
-    ) -> Result<bool, Error> {
-        let deleted = self.catalog().delete_clip(channel, name).await?;
-        if deleted {
-            let object = format!("{channel}/{name}");
-            self.note(by, "delete clip", &object, "{}").await;
-        }
-        Ok(deleted)
     }
 }

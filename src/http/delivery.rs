@@ -2,17 +2,21 @@
 
 use super::problem::{self, Problem};
 use super::representation::{Coding, FOR_EVER, Representation};
+use super::server::Peer;
+use crate::control::auth::{Denied, Playback, TOKEN};
 use crate::control::{Control, Lookup};
 use crate::key::{Container, MediaPath, RecordingKey};
 use crate::playlist::{Document, Freshness};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderName, HeaderValue,
 };
 use hyper::{HeaderMap, Method, StatusCode};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 const METHODS: &str = "GET, HEAD, OPTIONS";
@@ -23,6 +27,8 @@ const SETTLED: &str = "public, max-age=3600";
 pub(super) async fn media(
     State(control): State<Control>,
     path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    peer: Option<Extension<Peer>>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
@@ -30,7 +36,12 @@ pub(super) async fn media(
         Method::OPTIONS => preflight(),
         Method::GET | Method::HEAD => {
             let path = path.map(|Path(path)| path).unwrap_or_default();
-            let found = find(&control, &path, &headers).await;
+            let asked = Asked {
+                path: &path,
+                query: query.as_deref().unwrap_or_default(),
+                viewer: viewer(peer.as_ref().map(|peer| &peer.0), &headers),
+            };
+            let found = find(&control, &asked, &headers).await;
             match found {
                 Ok(found) => found.respond(&method, &headers).await,
                 Err(problem) => problem.into_response(),
@@ -42,25 +53,102 @@ pub(super) async fn media(
     response
 }
 
+/// What somebody wants to play.
+struct Asked<'a> {
+    path: &'a str,
+    query: &'a str,
+    viewer: u64,
+}
+
+impl<'a> Asked<'a> {
+    /// The first value called `name`. What we make for queries needs no escapes.
+    fn get(&self, name: &str) -> Option<&'a str> {
+        let mut pairs = self
+            .query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='));
+        pairs.find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// The range of time, in milliseconds, if one is asked for.
+    fn range(&self) -> Result<Option<Range<i64>>, Problem> {
+        let end = |name| match self.get(name).map(seconds) {
+            None => Ok(None),
+            Some(Some(ms)) => Ok(Some(ms)),
+            Some(None) => {
+                let detail = format!("{name} is a time in unix seconds, for example 1763700000");
+                Err(Problem::new(StatusCode::BAD_REQUEST, detail))
+            }
+        };
+        Ok(match (end("start")?, end("end")?) {
+            (None, None) => None,
+            (start, end) => Some(start.unwrap_or(0)..end.unwrap_or(i64::MAX)),
+        })
+    }
+}
+
+/// Unix seconds with up to three decimals, as milliseconds.
+fn seconds(text: &str) -> Option<i64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 3 {
+        return None;
+    }
+    let part = format!("{part:0<3}").parse::<i64>().ok()?;
+    whole
+        .parse::<i64>()
+        .ok()?
+        .checked_mul(1000)?
+        .checked_add(part)
+}
+
+/// Who asks, as well as anybody can tell: one household may share an address, one proxy many.
+fn viewer(peer: Option<&Peer>, headers: &HeaderMap) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    peer.map(|peer| peer.0.ip()).hash(&mut hasher);
+    for name in ["user-agent", "x-forwarded-for"] {
+        headers
+            .get(name)
+            .map(HeaderValue::as_bytes)
+            .hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 async fn find(
     control: &Control,
-    path: &str,
+    asked: &Asked<'_>,
     headers: &HeaderMap,
 ) -> Result<Representation, Problem> {
-    let parsed = MediaPath::parse(path).ok_or_else(|| {
+    let parsed = MediaPath::parse(asked.path).ok_or_else(|| {
         let detail = "the path names no playlist and no segment";
         Problem::new(StatusCode::NOT_FOUND, detail).passing()
     })?;
-    match &parsed {
+    let token = asked.get(TOKEN);
+    let playback = control.may_play(parsed.channel(), token).await;
+    let playback = playback.map_err(missing)?;
+    let document = match &parsed {
         MediaPath::Segment(key, number, container) => {
-            segment(control, key, *number, *container).await
+            return segment(control, key, *number, *container).await;
         }
-        playlist => {
-            let document = control.document(playlist).await.map_err(missing)?;
-            let cache_control = cache_control(&document);
-            Ok(Representation::of_document(document, PLAYLIST, cache_control, headers).await)
+        MediaPath::Index(channel) => match asked.range()? {
+            Some(range) => control.range_document(channel, range).await,
+            None => control.document(&parsed).await,
+        },
+        MediaPath::Clip(..) | MediaPath::Named(..) | MediaPath::Media(_) | MediaPath::Vod(_) => {
+            control.document(&parsed).await
         }
+    };
+    let mut document = document.map_err(missing)?;
+    if matches!(parsed, MediaPath::Media(_)) {
+        control.viewed(parsed.channel(), asked.viewer);
     }
+    // The token goes along to whatever the playlist names.
+    if let (Playback::Signed, Some(token)) = (playback, token) {
+        document = document.with_query(&format!("{TOKEN}={token}"));
+    }
+    let cache_control = cache_control(&document);
+    Ok(Representation::of_document(document, PLAYLIST, cache_control, headers).await)
 }
 
 async fn segment(
@@ -92,6 +180,10 @@ fn cache_control(document: &Document) -> String {
 fn missing(lookup: Lookup) -> Problem {
     match lookup {
         Lookup::Store(error) => problem::of_store(error),
+        Lookup::Denied(Denied::Away) => problem::of_catalog(&Denied::Away),
+        Lookup::Denied(denied) => Problem::new(StatusCode::FORBIDDEN, denied.to_string()),
+        Lookup::Range(_) => Problem::new(StatusCode::BAD_REQUEST, lookup.to_string()),
+        Lookup::Catalog(error) => problem::of_catalog(&*error),
         lookup => Problem::new(StatusCode::NOT_FOUND, lookup.to_string()).passing(),
     }
 }

@@ -18,10 +18,10 @@ mod representation;
 mod routes;
 mod server;
 
-pub use problem::Problem;
+pub use problem::{Problem, of_catalog};
 pub use representation::Representation;
 pub use routes::router;
-pub use server::{Limits, Server, serve};
+pub use server::{Limits, Peer, Server, serve};
 
 #[cfg(test)]
 mod tests;

@@ -82,3 +82,11 @@ pub(super) fn of_store(error: crate::store::Error) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
         .with(RETRY_AFTER, HeaderValue::from_static("1"))
 }
+
+/// The catalog failed, or is away. The reason goes to the log and not to the world.
+pub fn of_catalog(error: &dyn std::fmt::Display) -> Problem {
+    tracing::warn!("http: {error}");
+    let detail = "the catalog does not answer; try again";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .with(RETRY_AFTER, HeaderValue::from_static("1"))
+}

@@ -19,9 +19,47 @@ pub fn router(control: Control) -> Router {
         .route("/assets/{*path}", get(page::asset))
         .route("/api/v1/live", get(live))
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
         .route("/hls/{*path}", any(delivery::media))
         .fallback(nothing)
         .with_state(control)
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    catalog: CatalogReady,
+}
+
+#[derive(Serialize)]
+struct CatalogReady {
+    /// Why nothing is written at this moment; pushes go on all the same.
+    away: Option<&'static str>,
+    /// Rows of history that wait.
+    rows_waiting: usize,
+    /// Rows that found no room; they are restored from the recordings' indexes.
+    rows_refused: u64,
+}
+
+/// Whether everything that a request may need is there.
+async fn ready(State(control): State<Control>) -> Response {
+    let health = control.catalog_health();
+    // The reason itself may name hosts and is in the log.
+    let away = health
+        .away
+        .map(|_| "the catalog does not answer; pushes go on");
+    let ready = away.is_none();
+    let status = match ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let catalog = CatalogReady {
+        away,
+        rows_waiting: health.waiting,
+        rows_refused: health.refused,
+    };
+    let body = Json(Ready { ready, catalog });
+    (status, [(CACHE_CONTROL, "no-store")], body).into_response()
 }
 
 async fn nothing(uri: Uri) -> Response {
@@ -61,8 +99,9 @@ impl From<LiveChannel> for LiveRow {
     }
 }
 
-/// The channels that are live, for the page.
+/// The channels that are live and that anybody may play, for the page.
 async fn live(State(control): State<Control>) -> Response {
-    let channels = control.live().into_iter().map(LiveRow::from).collect();
+    let public = control.live().into_iter().filter(|live| live.public);
+    let channels = public.map(LiveRow::from).collect();
     ([(CACHE_CONTROL, "no-store")], Json(Live { channels })).into_response()
 }

@@ -2,16 +2,19 @@
 
 use super::quiet::Quiet;
 use axum::Router;
+use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 /// Header fields of one request; protects memory from requests that are all header.
 const HEADERS_MAX: usize = 64;
@@ -51,6 +54,10 @@ impl Default for Limits {
     }
 }
 
+/// The other end of a connection: an extension of its requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer(pub SocketAddr);
+
 /// Serves `router` on `listener` until `stop`; then finishes the answers under way, within their
 /// time.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
@@ -61,11 +68,11 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
             let permit = permits.clone().acquire_owned().await;
             (accept(&listener).await, permit)
         };
-        let (stream, permit) = tokio::select! {
+        let ((stream, peer), permit) = tokio::select! {
             accepted = accepted => accepted,
             () = stop.cancelled() => break,
         };
-        let connection = server.connection(stream);
+        let connection = server.connection(stream, peer);
         tokio::spawn(async move {
             connection.await;
             drop(permit);
@@ -77,11 +84,11 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
 
 /// The next connection. What the peer did wrong is not our trouble; what the system lacks may come
 /// back, and asking at once again would spin.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             Err(error)
                 if matches!(
                     error.kind(),
@@ -98,7 +105,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 /// What serves connections, whoever accepts them.
 pub struct Server {
     builder: Builder<TokioExecutor>,
-    service: TowerToHyperService<Router>,
+    router: Router,
     limits: Limits,
     graceful: GracefulShutdown,
     abort: CancellationToken,
@@ -109,7 +116,7 @@ impl Server {
     pub fn new(router: Router, limits: Limits) -> Self {
         Self {
             builder: builder(limits),
-            service: TowerToHyperService::new(router),
+            router,
             limits,
             graceful: GracefulShutdown::new(),
             abort: CancellationToken::new(),
@@ -132,11 +139,23 @@ impl Server {
     }
 
     /// Serves one connection to its end, once it is awaited.
-    pub fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static {
+    pub fn connection(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> impl Future<Output = ()> + Send + 'static {
         // Answers are written whole; waiting for more to fill a packet only delays playlists.
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(Quiet::new(stream, self.limits.quiet_timeout));
-        let connection = self.builder.serve_connection(io, self.service.clone());
+        let service = self
+            .router
+            .clone()
+            .map_request(move |mut request: Request<_>| {
+                request.extensions_mut().insert(Peer(peer));
+                request
+            });
+        let service = TowerToHyperService::new(service);
+        let connection = self.builder.serve_connection(io, service);
         let connection = self.graceful.watch(connection.into_owned());
         let abort = self.abort.clone();
         async move {

@@ -54,6 +54,21 @@ impl Document {
         &self.0.text
     }
 
+    /// The same playlist with `query` at the end of every URI that it names.
+    pub fn with_query(&self, query: &str) -> Self {
+        let text = String::from_utf8_lossy(&self.0.text);
+        let mut with = String::with_capacity(text.len() * 2);
+        for line in text.lines() {
+            with.push_str(line);
+            if !line.is_empty() && !line.starts_with('#') {
+                with.push('?');
+                with.push_str(query);
+            }
+            with.push('\n');
+        }
+        Self::new(with, self.0.freshness)
+    }
+
     /// The text compressed: by the first who asks, while all others wait for it. Takes tens of
     /// milliseconds for a day's playlist, so ask for [`Document::is_slow_to_compress`] first.
     pub fn gzip(&self) -> &Bytes {

@@ -4,7 +4,7 @@ use super::Oss;
 use super::error::Error;
 use super::playlists::segment_time;
 use super::service::Call;
-use crate::control::Lookup;
+use crate::control::{self, Lookup};
 use crate::control::hubs::Hub;
 use crate::http::Representation;
 use crate::id::{ChannelId, ChannelName};
@@ -35,7 +35,7 @@ impl Oss {
         let (recording, number) = (&placed.recording, placed.segment.number);
         let body = match self.control().segment(recording, number).await {
             Ok(body) => body,
-            Err(Lookup::Store(error)) => return Err(crate::control::Error::from(error).into()),
+            Err(Lookup::Store(error)) => return Err(control::Error::from(error).into()),
             Err(_) => return Err(missing()),
         };
         let etag = format!("\"{}-{number:x}-{:x}\"", recording.recording, body.size());
@@ -69,8 +69,13 @@ impl Oss {
                 }
             };
         }
-        self.control().forget_range(&call.by, &id, name).await?;
-        gone
+        let Ok(clip) = ChannelName::new(name) else {
+            return gone;
+        };
+        match self.control().delete_clip(&call.by, &id, &clip).await {
+            Ok(()) | Err(control::Error::NoClip(..)) => gone,
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -6,12 +6,13 @@ use super::error::Error;
 use super::names::{self, Range};
 use super::service::Call;
 use crate::clock;
+use crate::control;
 use crate::control::hubs::Hub;
 use crate::control::recording::Recent;
 use crate::control::settings::ChannelSettings;
 use crate::control::timeline::Placed;
 use crate::http::Representation;
-use crate::id::ChannelId;
+use crate::id::{ChannelId, ChannelName};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::ETAG;
@@ -55,9 +56,8 @@ impl Oss {
             .min(newest.max(clock::now().unix_ms()) + 1);
         let text = vod_text(&placed);
         let range = millis(range).start..end_ms;
-        self.control()
-            .name_range(&call.by, &id, name, range)
-            .await?;
+        let clip = clip_name(name)?;
+        self.control().put_clip(&call.by, &id, clip, range).await?;
         let written = Representation::of_text(text, TYPE, ASK, &hyper::HeaderMap::new()).await;
         Ok((StatusCode::OK, [(ETAG, written.etag())]).into_response())
     }
@@ -89,9 +89,10 @@ impl Oss {
             let text = text.ok_or_else(|| Error::no_such_key(&call.target.key))?;
             return Ok(respond(call, text).await);
         }
-        let range = self.control().clip_range(id, name).await?;
-        let range = range.ok_or_else(|| Error::no_such_key(&call.target.key))?;
-        let placed = self.placed(id, range).await?;
+        let clip = ChannelName::new(name).map_err(|_| Error::no_such_key(&call.target.key))?;
+        let clip = self.control().clip(id, &clip).await;
+        let clip = clip.map_err(|error| missing(error, call))?;
+        let placed = self.placed(id, clip.range).await?;
         Ok(respond(call, vod_text(&placed)).await)
     }
 
@@ -115,10 +116,18 @@ impl Oss {
     }
 }
 
+/// A clip of the name of a posted playlist.
+fn clip_name(name: &str) -> Result<ChannelName, Error> {
+    ChannelName::new(name).map_err(|error| {
+        let message = format!("This server does not take that name: {error}.");
+        Error::argument("playlistName", name, "0044-00000403", message)
+    })
+}
+
 /// An object that is not there for want of its channel is an object that is not there.
-fn missing(error: crate::control::Error, call: &Call<'_>) -> Error {
+fn missing(error: control::Error, call: &Call<'_>) -> Error {
     match error {
-        crate::control::Error::NoChannel(_) => Error::no_such_key(&call.target.key),
+        control::Error::NoChannel(_) | control::Error::NoClip(..) => Error::no_such_key(&call.target.key),
         other => other.into(),
     }
 }

@@ -11,7 +11,7 @@ pub use secret::{Fingerprint, FreshKey};
 pub use tokens::{Caller, FirstStart, Need, NewToken, Scope, Token};
 
 use super::channels::{Channel, Known};
-use super::{Control, Error};
+use super::{Control, Error, Lookup};
 use crate::clock;
 use crate::id::{ChannelId, NameError};
 use secret::Signer;
@@ -248,17 +248,13 @@ impl Control {
         }
     }
 
-    /// Whether whoever shows `token` may play `channel`.
-    pub async fn may_play(&self, id: &ChannelId, token: Option<&str>) -> Result<Playback, Denied> {
-        let playback = match self.live_settings(id) {
-            Some(channel) => Some(channel.settings.playback),
-            None => {
-                let known = self.known_for_auth(id).await?;
-                known.map(|known| known.channel.settings.playback)
-            }
+    /// Whether whoever shows `token` may play a channel that there is.
+    pub async fn may_play(&self, id: &ChannelId, token: Option<&str>) -> Result<Playback, Lookup> {
+        let channel = match self.live_settings(id) {
+            Some(channel) => channel,
+            None => self.channel(id).await?,
         };
-        // Nobody knows the channel, so there is nothing to protect and nothing to serve.
-        if playback.unwrap_or_default() == Playback::Public {
+        if channel.settings.playback == Playback::Public {
             return Ok(Playback::Public);
         }
         let token = token.ok_or_else(|| Denied::NotSigned(id.clone()))?;
