@@ -198,7 +198,7 @@ impl Oss {
     }
 
     /// The first `count` channels of a page that this API can name.
-    async fn channels_after(
+    pub(super) async fn channels_after(
         &self,
         hub: &Hub,
         page: &Page,
@@ -259,10 +259,15 @@ pub(super) fn set_pushed_playlist(settings: &mut ChannelSettings, name: Option<&
     };
 }
 
-/// Whether this is a name of the channel's live playlist: its own, or that of the newest push.
+/// The names of the channel's live playlist: its own, and that of the newest push.
+pub(super) fn live_playlists(settings: &ChannelSettings) -> impl Iterator<Item = &str> {
+    let pushed = settings.labels.get(PUSHED_LABEL).map(String::as_str);
+    [playlist_of(settings)].into_iter().chain(pushed)
+}
+
+/// Whether this is one of them.
 pub(super) fn is_live_playlist(settings: &ChannelSettings, name: &str) -> bool {
-    let pushed = settings.labels.get(PUSHED_LABEL);
-    name == playlist_of(settings) || pushed.is_some_and(|pushed| pushed == name)
+    live_playlists(settings).any(|playlist| playlist == name)
 }
 
 /// Segments in a channel's live playlist.

@@ -37,7 +37,6 @@ codes! {
     InvalidArgument BAD_REQUEST,
     MalformedXML BAD_REQUEST,
     InvalidBucketName BAD_REQUEST,
-    InvalidObjectName BAD_REQUEST,
     EntityTooLarge BAD_REQUEST,
     AccessDenied FORBIDDEN,
     SignatureDoesNotMatch FORBIDDEN,

@@ -2,7 +2,7 @@
 //! segments are objects. What that API has no word for stays out of its answers.
 //!
 //! ```text
-//! HTTP   service ─ address ─ signature ─ operation ─ buckets | channels | playlists | objects ─ document
+//! HTTP   service ─ address ─ signature ─ operation ─ buckets | channels | playlists | objects | listing ─ document
 //! RTMP   gate ─ publish_url ─ signature
 //! ```
 
@@ -22,6 +22,7 @@ mod service;
 
 mod buckets;
 mod channels;
+mod listing;
 mod objects;
 mod playlists;
 

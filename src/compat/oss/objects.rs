@@ -2,10 +2,10 @@
 
 use super::Oss;
 use super::error::Error;
-use super::playlists::segment_time;
+use super::playlists::{segment_etag, segment_time};
 use super::service::Call;
-use crate::control::{self, Lookup};
 use crate::control::hubs::Hub;
+use crate::control::{self, Lookup};
 use crate::http::Representation;
 use crate::id::{ChannelId, ChannelName};
 use axum::response::{IntoResponse, Response};
@@ -38,7 +38,7 @@ impl Oss {
             Err(Lookup::Store(error)) => return Err(control::Error::from(error).into()),
             Err(_) => return Err(missing()),
         };
-        let etag = format!("\"{}-{number:x}-{:x}\"", recording.recording, body.size());
+        let etag = segment_etag(&recording.recording, number, body.size());
         let found = Representation::of_segment(body, SEGMENT, etag);
         Ok(found.respond(&call.parts.method, &call.parts.headers).await)
     }

@@ -71,6 +71,7 @@ const UNKNOWN: &[&str] = &[
     "restore",
     "metaQuery",
     "accessMonitor",
+    "list-type",
     "publicAccessBlock",
 ];
 

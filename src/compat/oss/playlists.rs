@@ -2,20 +2,21 @@
 
 use super::Oss;
 use super::channels::{self, frag_count_of};
-use super::error::Error;
+use super::error::{Code, Error};
 use super::names::{self, Range};
 use super::service::Call;
 use crate::clock;
 use crate::control;
+use crate::control::channels::Channel;
 use crate::control::hubs::Hub;
 use crate::control::recording::Recent;
 use crate::control::settings::ChannelSettings;
 use crate::control::timeline::Placed;
 use crate::http::Representation;
-use crate::id::{ChannelId, ChannelName};
+use crate::id::{ChannelId, ChannelName, RecordingId};
 use axum::response::{IntoResponse, Response};
-use hyper::StatusCode;
 use hyper::header::ETAG;
+use hyper::{HeaderMap, StatusCode};
 use std::fmt::Write;
 
 const TYPE: &str = "application/x-mpegURL";
@@ -23,6 +24,8 @@ const TYPE: &str = "application/x-mpegURL";
 const ASK: &str = "no-cache";
 /// Segments of one playlist: a day of those of one second, the shortest, and some.
 const SEGMENTS_MAX: usize = 100_000;
+/// Posted playlists that a page of a listing looks at; more than it shows.
+const CLIPS_MAX: usize = 1_000;
 /// Media sequence numbers of live playlists count on from recording to recording: each recording's
 /// begin with the quarters of a second from then (2020) to its beginning.
 const NUMBERS_FROM_MS: i64 = 1_577_836_800_000;
@@ -58,7 +61,7 @@ impl Oss {
         let range = millis(range).start..end_ms;
         let clip = clip_name(name)?;
         self.control().put_clip(&call.by, &id, clip, range).await?;
-        let written = Representation::of_text(text, TYPE, ASK, &hyper::HeaderMap::new()).await;
+        let written = Representation::of_text(text, TYPE, ASK, &HeaderMap::new()).await;
         Ok((StatusCode::OK, [(ETAG, written.etag())]).into_response())
     }
 
@@ -83,17 +86,71 @@ impl Oss {
     ) -> Result<Response, Error> {
         let channel = self.control().channel(id).await;
         let channel = channel.map_err(|error| missing(error, call))?;
+        let text = self.playlist_text(&channel, name).await?;
+        let text = text.ok_or_else(|| Error::no_such_key(&call.target.key))?;
+        Ok(respond(call, text).await)
+    }
+
+    /// The text of the channel's playlist of this name, if there is one now.
+    async fn playlist_text(&self, channel: &Channel, name: &str) -> Result<Option<String>, Error> {
         if channels::is_live_playlist(&channel.settings, name) {
-            let recent = self.control().recent(id).await?;
-            let text = recent.and_then(|recent| live_text(&recent, &channel.settings));
-            let text = text.ok_or_else(|| Error::no_such_key(&call.target.key))?;
-            return Ok(respond(call, text).await);
+            let recent = self.control().recent(&channel.id).await?;
+            return Ok(recent.and_then(|recent| live_text(&recent, &channel.settings)));
         }
-        let clip = ChannelName::new(name).map_err(|_| Error::no_such_key(&call.target.key))?;
-        let clip = self.control().clip(id, &clip).await;
-        let clip = clip.map_err(|error| missing(error, call))?;
-        let placed = self.placed(id, clip.range).await?;
-        Ok(respond(call, vod_text(&placed)).await)
+        let Ok(clip) = ChannelName::new(name) else {
+            return Ok(None);
+        };
+        let range = match self.control().clip(&channel.id, &clip).await {
+            Ok(clip) => clip.range,
+            Err(control::Error::NoClip(..)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        match self.placed(&channel.id, range).await {
+            Ok(placed) => Ok(Some(vod_text(&placed))),
+            Err(error) if error.code == Code::InvalidArgument => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The names of a channel's playlists after `after`, with when each was changed last, in
+    /// milliseconds since the Unix epoch.
+    pub(super) async fn playlist_names(
+        &self,
+        channel: &Channel,
+        after: &str,
+    ) -> Result<Vec<(String, i64)>, Error> {
+        let clips = self
+            .control()
+            .clips(&channel.id, Some(after), CLIPS_MAX)
+            .await?;
+        let clips = clips.into_iter();
+        let mut names: Vec<_> = clips
+            .filter(|clip| names::vod_playlist(clip.name.as_str()).is_ok())
+            .filter(|clip| !channels::is_live_playlist(&channel.settings, clip.name.as_str()))
+            .map(|clip| (clip.name.to_string(), clip.created_ms))
+            .collect();
+        let recent = self.control().recent(&channel.id).await?;
+        let newest = recent.as_ref().and_then(|recent| recent.segments.last());
+        if let Some(newest) = newest {
+            let changed_ms = newest.program_date_time.unix_ms() + newest.duration.as_ms();
+            let live = channels::live_playlists(&channel.settings);
+            names.extend(live.map(|name| (name.to_owned(), changed_ms)));
+        }
+        Ok(names)
+    }
+
+    /// Entity tag and size of a playlist, if there is one of this name.
+    pub(super) async fn playlist_facts(
+        &self,
+        channel: &Channel,
+        name: &str,
+    ) -> Result<Option<(String, u64)>, Error> {
+        let Some(text) = self.playlist_text(channel, name).await? else {
+            return Ok(None);
+        };
+        let size = text.len() as u64;
+        let written = Representation::of_text(text, TYPE, ASK, &HeaderMap::new()).await;
+        Ok(Some((written.etag().to_owned(), size)))
     }
 
     /// The segments that begin in a range; at least one.
@@ -127,7 +184,7 @@ fn clip_name(name: &str) -> Result<ChannelName, Error> {
 /// An object that is not there for want of its channel is an object that is not there.
 fn missing(error: control::Error, call: &Call<'_>) -> Error {
     match error {
-        control::Error::NoChannel(_) | control::Error::NoClip(..) => Error::no_such_key(&call.target.key),
+        control::Error::NoChannel(_) => Error::no_such_key(&call.target.key),
         other => other.into(),
     }
 }
@@ -150,6 +207,11 @@ fn unix_ms_of(placed: &Placed) -> i64 {
 /// The name of a segment beside its playlists.
 pub(super) fn segment_name(unix_ms: i64) -> String {
     format!("{unix_ms}.ts")
+}
+
+/// The entity tag of a segment: its name stands for its bytes.
+pub(super) fn segment_etag(recording: &RecordingId, number: u64, size: u64) -> String {
+    format!("\"{recording}-{number:x}-{size:x}\"")
 }
 
 /// The time in a segment's name.

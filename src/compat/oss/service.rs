@@ -93,7 +93,7 @@ impl Oss {
             O::GetBucketLocation => Ok(self.bucket_location()),
             O::GetBucketAcl => Ok(self.bucket_acl(hub)),
             O::PutBucketAcl => self.put_bucket_acl(call, hub).await,
-            O::ListObjects => Err(Error::method_not_allowed()),
+            O::ListObjects => self.list_objects(call, hub).await,
             O::ListUploads => Ok(self.list_uploads(call, hub)),
             O::ListChannels => self.list_channels(call, hub).await,
             O::PutChannel => self.put_channel(call, hub).await,

@@ -1,6 +1,6 @@
 //! Time as this API writes and reads it.
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDateTime};
 
 /// `2031-04-01T05:00:00.000Z`: the SDK's pattern wants exactly these three zeros.
 pub(super) fn iso(unix_ms: i64) -> String {
@@ -23,12 +23,6 @@ fn seconds(text: &str, format: &str) -> Option<i64> {
     Some(at.and_utc().timestamp())
 }
 
-/// `Sat, 21 Nov 2026 01:49:45 GMT`.
-pub(super) fn http(unix_ms: i64) -> String {
-    let at: DateTime<Utc> = DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
-    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,7 +30,6 @@ mod tests {
     #[test]
     fn times_have_the_shape_that_clients_parse() {
         assert_eq!(iso(1_763_696_695_987), "2025-11-21T03:44:55.000Z");
-        assert_eq!(http(1_763_696_695_987), "Fri, 21 Nov 2025 03:44:55 GMT");
         assert_eq!(
             of_http("Fri, 21 Nov 2025 03:44:55 GMT"),
             Some(1_763_696_695)
