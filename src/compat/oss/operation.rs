@@ -49,7 +49,6 @@ const UNKNOWN: &[&str] = &[
     "inventory",
     "lifecycle",
     "logging",
-    "objectMeta",
     "policy",
     "qosInfo",
     "referer",
@@ -246,6 +245,7 @@ mod tests {
         check("DELETE /b/", Ok(O::DeleteBucket));
         check("DELETE /b/cam/1.ts", Ok(O::DeleteObject));
         check("HEAD /b/cam/1.ts", Ok(O::GetObject));
+        check("HEAD /b/cam/1.ts?objectMeta", Ok(O::GetObject));
         // A channel without a name is not the bucket.
         check("DELETE /b/?live", Ok(O::DeleteChannel));
         check("PUT /b/?live", Ok(O::PutChannel));
