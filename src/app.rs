@@ -13,7 +13,7 @@ use crate::id::ChannelId;
 use crate::net::{self, Accepted, Listener, Pace, Timeouts};
 use crate::store::Store;
 use crate::store::disk::{Disk, Fsync};
-use crate::{clock, http, publish, segment};
+use crate::{api, clock, http, publish, segment};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -84,13 +84,19 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let http_at = http.local_addr().unwrap_or(config.http.listen);
 
     let stop = CancellationToken::new();
+    let public = |url: &str| Some(url.to_owned()).filter(|url| !url.is_empty());
+    let places = api::Places {
+        rtmp_port: rtmp_at.port(),
+        rtmp: public(&config.rtmp.public_url),
+        http: public(&config.http.public_url),
+    };
     let limits = http::Limits {
         connections_max: config.http.connections_max,
         ..http::Limits::default()
     };
     let delivery = tokio::spawn(http::serve(
         http,
-        http::router(control.clone()),
+        http::router(control.clone()).merge(api::router(control.clone(), places)),
         limits,
         stop.clone(),
     ));

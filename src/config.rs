@@ -49,6 +49,8 @@ pub struct Config {
 pub struct Rtmp {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// What signed publish URLs begin with.
+    pub public_url: String,
     /// Connections at a time.
     pub connections_max: usize,
     /// From the connection to the accepted publish.
@@ -63,6 +65,8 @@ pub struct Rtmp {
 pub struct Http {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// What signed playback URLs begin with.
+    pub public_url: String,
     /// Connections at a time.
     pub connections_max: usize,
     /// Memory for segments that viewers want, in all.
@@ -223,12 +227,14 @@ impl Default for Config {
             data_dir: PathBuf::from("data"),
             rtmp: Rtmp {
                 listen: any(1935),
+                public_url: String::new(),
                 connections_max: 1000,
                 publish_timeout: secs(10),
                 idle_timeout: secs(15),
             },
             http: Http {
                 listen: any(8080),
+                public_url: String::new(),
                 connections_max: 20_000,
                 cache: Size(256 << 20),
             },

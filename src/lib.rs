@@ -31,6 +31,7 @@ pub mod catalog;
 pub mod control;
 pub mod http;
 
+pub mod api;
 pub mod compat;
 
 pub mod app;

@@ -7,8 +7,7 @@ use crate::key::RecordingKey;
 use crate::media::{Segment, Timestamp, WallTime};
 use std::collections::BTreeMap;
 
-#[allow(unreachable_pub)] // the tests of the whole program use it as well
-#[path = "../../tests/support/postgres.rs"]
+#[path = "../../tests/api/postgres.rs"]
 mod postgres;
 use postgres::Postgres;
 

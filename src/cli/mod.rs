@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod channel;
 mod push;
 mod remux;
 mod serve;
@@ -25,6 +26,8 @@ enum Command {
     Remux(remux::Arguments),
     /// Publish a file to a server.
     Push(push::Arguments),
+    /// Make, change and look at a server's channels.
+    Channel(channel::Arguments),
 }
 
 /// Parses the arguments and does what they say.
@@ -33,6 +36,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Remux(arguments) => remux::run(&arguments),
         Command::Push(arguments) => push::run(&arguments),
+        Command::Channel(arguments) => channel::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

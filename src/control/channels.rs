@@ -203,13 +203,13 @@ impl Control {
         &self,
         by: &Caller,
         id: &ChannelId,
-        change: impl FnOnce(&mut ChannelSettings),
+        change: impl FnOnce(&mut ChannelSettings) -> Result<(), Error>,
     ) -> Result<Arc<Channel>, Error> {
         let _alone = self.memory().changes.lock().await;
         let before = self.read(id).await?;
         let before = before.ok_or_else(|| Error::NoChannel(id.clone()))?;
         let mut settings = before.channel.settings.clone();
-        change(&mut settings);
+        change(&mut settings)?;
         settings.check()?;
         if settings == before.channel.settings {
             return Ok(Arc::clone(&before.channel));
@@ -229,8 +229,11 @@ impl Control {
         if !enabled {
             self.may_end(id, if_live)?;
         }
-        self.change_channel(by, id, |settings| settings.enabled = enabled)
-            .await
+        let change = |settings: &mut ChannelSettings| {
+            settings.enabled = enabled;
+            Ok(())
+        };
+        self.change_channel(by, id, change).await
     }
 
     /// Removes a channel with its key and clips. Its history and media stay, and are there again if

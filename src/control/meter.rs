@@ -3,7 +3,7 @@
 use crate::media::WallTime;
 use std::sync::{Mutex, PoisonError};
 
-/// Whole seconds over which rates are taken.
+/// Seconds that are remembered: six whole ones for rates, the one before them, and the running one.
 const SECONDS: usize = 8;
 
 /// Kinds of messages.
@@ -103,7 +103,7 @@ impl Meter {
             return Rates::default();
         };
         // The first and the running second are not whole.
-        let from = (first_s + 1).max(now_s - SECONDS as i64 + 1);
+        let from = (first_s + 1).max(now_s - SECONDS as i64 + 2);
         let span = u64::try_from(now_s - from).unwrap_or(0);
         let within = |second: &&Second| (from..now_s).contains(&second.at);
         let whole = || state.seconds.iter().filter(within);
@@ -172,6 +172,12 @@ mod tests {
         );
         assert_eq!((rates.frame_rate, rates.jitter_ms), (25.0, 0.0));
         assert_eq!(meter.counts(), counts);
+        meter.take(Kind::Video, 1000, 10_000, at(10_000), counts);
+        assert_eq!(
+            meter.rates(at(10_000)).frame_rate,
+            25.0,
+            "the running second does not count"
+        );
         assert_eq!(meter.rates(at(60_000)).video_bit_rate, 0, "it fell silent");
         meter.take(Kind::Video, 1, 10_000, at(60_016), counts);
         meter.take(Kind::Video, 1, 10_040, at(60_072), counts);

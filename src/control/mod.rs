@@ -240,6 +240,11 @@ impl Control {
         &self.0.events
     }
 
+    /// Name of this server in the history.
+    pub fn node(&self) -> &str {
+        &self.0.settings.node
+    }
+
     /// How the catalog is.
     pub fn catalog_health(&self) -> Health {
         self.0.backlog.health()

@@ -47,11 +47,8 @@ impl Control {
         let mut found: Vec<Placed> = Vec::new();
         for recording in recordings.await? {
             let left = limit.saturating_sub(found.len());
-            // One that began before the range may be among the rows.
-            let rows = catalog.segments(&recording.key, range.clone(), 0, left.saturating_add(1));
-            let rows = rows.await?.into_iter();
-            let rows = rows.filter(|row| range.contains(&row.date_ms)).take(left);
-            found.extend(rows.map(|row| Placed {
+            let rows = catalog.segments_begun(&recording.key, range.clone(), left);
+            found.extend(rows.await?.iter().map(|row| Placed {
                 recording: recording.key.clone(),
                 segment: row.segment(),
             }));

@@ -51,6 +51,8 @@ def story(port):
     wait("the channel to be idle", lambda: bucket.get_live_channel_stat("cam").status == "Idle")
     ended = int(time.time()) + 1
 
+    # Rows are written beside the push, some tenths of a second later.
+    wait("history", lambda: bucket.get_live_channel_history("cam").records)
     (record,) = bucket.get_live_channel_history("cam").records
     true(began <= record.start_time < record.end_time <= ended, vars(record))
     true(SECONDS - 2 <= record.end_time - record.start_time <= SECONDS + 3, vars(record))

@@ -60,6 +60,7 @@ impl Oss {
         let by = auth::Caller::server("oss");
         let change = self.control().change_channel(&by, id, |settings| {
             channels::set_pushed_playlist(settings, wanted);
+            Ok(())
         });
         match change.await {
             Ok(_) => Ok(()),

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A database server that ends with this value.
-pub struct Postgres {
+pub(crate) struct Postgres {
     folder: tempfile::TempDir,
     port: u16,
     server: Child,
@@ -16,7 +16,7 @@ pub struct Postgres {
 
 impl Postgres {
     /// Makes an empty cluster and starts its server. It refuses to run as root, so it is `postgres`.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("ours");
         let data = folder.path().join("data");
@@ -39,12 +39,12 @@ impl Postgres {
     }
 
     /// Where it is.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgres://millstream@127.0.0.1:{}/postgres", self.port)
     }
 
     /// Ends the server at once, as a fault would; its data stays.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let pid = fs::read_to_string(self.folder.path().join("data/postmaster.pid"));
         if let Some(pid) = pid
             .ok()
@@ -56,7 +56,7 @@ impl Postgres {
     }
 
     /// Starts it again on the same port.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.server = run(self.folder.path(), self.port);
     }
 }

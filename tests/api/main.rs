@@ -1,0 +1,11 @@
+//! The API of a real server: its binary, its database, and encoders that push.
+//!
+//! Needs Debian's packages `ffmpeg` and `postgresql`.
+
+mod away;
+mod channels;
+mod measure;
+mod postgres;
+mod restart;
+mod rights;
+mod server;

@@ -1,0 +1,89 @@
+//! What a killed server still knows.
+
+use crate::postgres::Postgres;
+use crate::server::{Push, Server, wait_for};
+use serde_json::json;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(15);
+
+#[test]
+fn a_killed_server_knows_its_channels_keys_history_and_clips() {
+    survives(&[]);
+}
+
+#[test]
+fn the_same_on_postgresql() {
+    let database = Postgres::start();
+    survives(&[&format!("catalog.url={}", database.url())]);
+}
+
+fn survives(settings: &[&str]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), settings);
+    let token = server.token.clone().expect("the first start");
+    let key = server.key.clone().expect("the first start");
+    let base = "/api/v1/channels/live/stream";
+    let patched = server.ask(&token, "PATCH", base, Some(json!({"description": "kept"})));
+    assert_eq!(patched.status, 200, "{}", patched.text);
+    let clip =
+        json!({"name": "all", "start": "2026-01-01T00:00:00Z", "end": "2200-01-01T00:00:00Z"});
+    assert_eq!(
+        server
+            .ask(&token, "POST", &format!("{base}/clips"), Some(clip))
+            .status,
+        201
+    );
+    let signed = server.ask(
+        &token,
+        "POST",
+        &format!("{base}/publish-url"),
+        Some(json!({})),
+    );
+    let signed = signed.json()["stream_key"]
+        .as_str()
+        .expect("a key")
+        .to_owned();
+    let push = Push::start(&server.rtmp(&format!("live/stream?key={key}")));
+    let segments = |server: &Server| {
+        let listed = server.ask(&token, "GET", &format!("{base}/segments?limit=1000"), None);
+        listed.json()["items"].as_array().map_or(0, Vec::len)
+    };
+    let before = wait_for("segments", SOON, || {
+        Some(segments(&server)).filter(|count| *count >= 3)
+    });
+    server.kill();
+    drop(push);
+
+    let server = Server::start(folder.path(), settings);
+    assert_eq!(server.token, None, "not the first start");
+    let channel = server.ask(&token, "GET", base, None);
+    assert_eq!(channel.json()["settings"]["description"], "kept");
+    let history = server
+        .ask(&token, "GET", &format!("{base}/sessions"), None)
+        .json();
+    let session = &history["items"][0];
+    assert_eq!(session["reason"], "the server was interrupted");
+    assert!(
+        session["end"].is_string() && session["tracks"]["video"]["width"] == 320,
+        "{session}"
+    );
+    assert!(segments(&server) >= before);
+    let playlist = server.get("/hls/live/stream/clip-all.m3u8");
+    assert_eq!(playlist.text.matches("#EXTINF").count(), segments(&server));
+
+    let _push = Push::start(&server.rtmp(&format!("live/{signed}")));
+    wait_for("a second session", SOON, || {
+        let history = server
+            .ask(&token, "GET", &format!("{base}/sessions"), None)
+            .json();
+        (history["items"].as_array().map(Vec::len) == Some(2)).then_some(())
+    });
+    let two = wait_for("its segments", SOON, || {
+        let playlist = server.get("/hls/live/stream/clip-all.m3u8").text;
+        playlist
+            .contains("#EXT-X-DISCONTINUITY\n")
+            .then_some(playlist)
+    });
+    assert!(two.contains("#EXT-X-DISCONTINUITY-SEQUENCE:0\n"), "{two}");
+}
