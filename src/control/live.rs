@@ -236,7 +236,7 @@ impl Registry {
         publisher: &Publisher,
     ) -> Result<Claim, Refused> {
         let channel = grant.channel();
-        let deadline = tokio::time::Instant::now() + TAKEOVER_MAX;
+        let deadline = tokio::time::Instant::from_std(clock::monotonic()) + TAKEOVER_MAX;
         loop {
             if self.stopping.load(std::sync::atomic::Ordering::Acquire) {
                 return Err(Refused::Stopping);

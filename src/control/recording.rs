@@ -6,7 +6,7 @@
 
 use super::journal::{Index, TrackLine};
 use super::ledger::TrackInfo;
-use crate::key::{self, RecordingKey};
+use crate::key::{self, Container, RecordingKey};
 use crate::media::{Begin, Segment, Tracks, WallTime};
 use crate::playlist::{
     Bandwidth, Document, Freshness, Variant, Window, WindowConfig, multivariant,
@@ -75,6 +75,11 @@ impl Recording {
     /// Its name.
     pub fn key(&self) -> &RecordingKey {
         &self.key
+    }
+
+    /// The object name of a segment of it.
+    pub fn segment_object(&self, number: u64) -> String {
+        self.key.segment(number, Container::Ts)
     }
 
     /// Where the next session takes it up.

@@ -7,6 +7,7 @@ mod first;
 mod listener;
 mod socket;
 
+pub use crate::rtmp::{Config, Event, Message, MessageKind, PublishRequest, Refusal, StreamId};
 pub use conn::{Connection, Error, Timeouts};
 pub use first::{Speaks, speaks};
 pub use listener::{Accepted, Listener, listen};
