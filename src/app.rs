@@ -1,19 +1,23 @@
 //! The composition root: makes the parts, joins them, and ends them in order.
 
+mod one_port;
+
 use crate::catalog::{self, Catalog};
 use crate::cli::{Clip, Pusher, Speed};
+use crate::compat::oss::{self, Oss};
 use crate::config::{self, Config};
-use crate::control::auth::{Caller, FreshKey, Policy};
+use crate::control::auth::{Caller, Door, FreshKey, Policy};
 use crate::control::live::SecondPublisher;
 use crate::control::{self, Control, FirstStart};
 use crate::id::ChannelId;
-use crate::net::{self, Listener, Pace, Timeouts};
+use crate::net::{self, Accepted, Listener, Pace, Timeouts};
 use crate::store::Store;
 use crate::store::disk::{Disk, Fsync};
 use crate::{api, clock, http, publish, segment};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -59,6 +63,9 @@ pub enum StartError {
     /// The catalog or the store does not do what the start needs.
     #[error("cannot start: {0}")]
     Control(#[from] control::Error),
+    /// A configured host stands for something that is no bucket.
+    #[error("configuration: compat.oss.cnames: {0}")]
+    Oss(#[from] oss::NoBucket),
     /// A configured name is none.
     #[error(transparent)]
     Config(#[from] config::ConfigError),
@@ -94,12 +101,14 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
         stop.clone(),
     ));
     let sessions = TaskTracker::new();
-    let accepting = tokio::spawn(accept(
-        rtmp,
-        control.clone(),
-        publish_settings(&config),
-        sessions.clone(),
-    ));
+    let publishing = Publishing {
+        control: control.clone(),
+        settings: publish_settings(&config),
+        pace: Pace::default(),
+        sessions: sessions.clone(),
+    };
+    let foreign = foreign_apis(&config, &publishing, &stop)?;
+    let accepting = tokio::spawn(accept(rtmp, publishing));
     greet(&config, first.as_ref(), rtmp_at, http_at, demo);
     tokio::spawn(restore(control.clone(), stop.clone()));
     if demo {
@@ -128,6 +137,8 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     stop.cancel();
     // Answers under way have their own limit; a panic there is logged by the runtime.
     let _ = delivery.await;
+    foreign.close();
+    foreign.wait().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -250,22 +261,59 @@ impl config::Hls {
     }
 }
 
-async fn accept(
-    listener: Listener,
+/// What serves connections that publish.
+#[derive(Clone)]
+struct Publishing {
     control: Control,
     settings: publish::Settings,
+    pace: Pace,
     sessions: TaskTracker,
-) {
-    let pace = Pace::default();
+}
+
+impl Publishing {
+    /// Serves a connection; `door` decides what it may publish.
+    fn serve(&self, door: Arc<dyn Door>, accepted: Accepted) {
+        let (control, pace) = (self.control.clone(), self.pace.clone());
+        let session = publish::serve(control, door, self.settings, pace, accepted);
+        self.sessions.spawn(session);
+    }
+}
+
+async fn accept(listener: Listener, publishing: Publishing) {
+    let door: Arc<dyn Door> = Arc::new(publishing.control.clone());
     loop {
         let accepted = listener.accept().await;
-        sessions.spawn(publish::serve(
-            control.clone(),
-            settings,
-            pace.clone(),
-            accepted,
-        ));
+        publishing.serve(door.clone(), accepted);
     }
+}
+
+/// Starts the foreign APIs that are configured; each ends after `stop`.
+fn foreign_apis(
+    config: &Config,
+    publishing: &Publishing,
+    stop: &CancellationToken,
+) -> Result<TaskTracker, StartError> {
+    let running = TaskTracker::new();
+    let oss = &config.compat.oss;
+    if let config::Listen::At(address) = oss.listen {
+        let settings = oss::Settings {
+            domain: oss.domain.clone(),
+            cnames: oss.cnames.clone(),
+            keys: oss.keys.clone(),
+            security_tokens: oss.security_tokens.clone(),
+        };
+        let api = Oss::new(publishing.control.clone(), &settings)?;
+        let listener = listen("the OSS API", address, |address| {
+            Listener::bind(address, oss.connections_max)
+        })?;
+        let at = listener.local_addr().unwrap_or(address);
+        tracing::info!(listen = %at, domain = oss.domain, "OSS LiveChannel API");
+        let (router, publishing) = (api.router(), publishing.clone());
+        let door: Arc<dyn Door> = Arc::new(api);
+        let rtmp = move |accepted| publishing.serve(door.clone(), accepted);
+        running.spawn(one_port::serve(listener, router, rtmp, stop.clone()));
+    }
+    Ok(running)
 }
 
 /// What a person at the terminal needs to begin.

@@ -37,6 +37,8 @@ pub struct Config {
     pub catalog: Catalog,
     /// Who may publish.
     pub auth: Auth,
+    /// Foreign APIs.
+    pub compat: Compat,
     /// The log.
     pub log: Log,
 }
@@ -161,6 +163,42 @@ pub enum Publish {
     Open,
 }
 
+/// `[compat]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compat {
+    /// Alibaba Cloud OSS LiveChannel.
+    pub oss: Oss,
+}
+
+/// `[compat.oss]`
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oss {
+    /// Address to listen on, for its HTTP and its RTMP.
+    pub listen: Listen,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// The name of which `BUCKET.` is put in front.
+    pub domain: String,
+    /// Other names and the bucket that each stands for.
+    pub cnames: BTreeMap<String, String>,
+    /// Access keys: secrets by id.
+    pub keys: BTreeMap<String, String>,
+    /// Security tokens of those that are temporary ones, by id.
+    pub security_tokens: BTreeMap<String, String>,
+}
+
+/// Where to listen, if at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// There.
+    At(SocketAddr),
+}
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -222,6 +260,16 @@ impl Default for Config {
             auth: Auth {
                 publish: Publish::Key,
                 keys: BTreeMap::new(),
+            },
+            compat: Compat {
+                oss: Oss {
+                    listen: Listen::Off,
+                    connections_max: 10_000,
+                    domain: "oss.localhost".to_owned(),
+                    cnames: BTreeMap::new(),
+                    keys: BTreeMap::new(),
+                    security_tokens: BTreeMap::new(),
+                },
             },
             log: Log {
                 level: "info".to_owned(),
@@ -312,7 +360,70 @@ impl Config {
                 self.store.writers
             ));
         }
+        self.compat.oss.check()
+    }
+}
+
+impl Oss {
+    fn check(&self) -> Result<(), ConfigError> {
+        let no = |text: &str| Err(ConfigError::Contradiction(text.to_owned()));
+        if self.listen != Listen::Off && self.keys.is_empty() {
+            return no(
+                "compat.oss.listen is set and compat.oss.keys is empty: nobody could do anything there",
+            );
+        }
+        if self
+            .keys
+            .iter()
+            .any(|(id, secret)| id.is_empty() || secret.is_empty())
+        {
+            return no("compat.oss.keys has an empty id or secret");
+        }
+        if let Some(id) = self
+            .security_tokens
+            .keys()
+            .find(|id| !self.keys.contains_key(*id))
+        {
+            return no(&format!(
+                "compat.oss.security_tokens.{id} belongs to no access key of compat.oss.keys"
+            ));
+        }
         Ok(())
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "off" => Ok(Self::Off),
+            text => text.parse().map(Self::At).map_err(|_| {
+                format!("{text:?} is no address: write for example 0.0.0.0:9000, [::]:9000 or off")
+            }),
+        }
+    }
+}
+
+impl From<Listen> for String {
+    fn from(listen: Listen) -> Self {
+        match listen {
+            Listen::Off => "off".to_owned(),
+            Listen::At(address) => address.to_string(),
+        }
+    }
+}
+
+/// Names without secrets.
+impl fmt::Debug for Oss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.keys.keys().collect();
+        f.debug_struct("Oss")
+            .field("listen", &self.listen)
+            .field("connections_max", &self.connections_max)
+            .field("domain", &self.domain)
+            .field("cnames", &self.cnames)
+            .field("keys", &keys)
+            .finish()
     }
 }
 
@@ -532,6 +643,10 @@ mod tests {
         check("hls.part_duration=3s", "hls.part_duration");
         check("hls.window=1", "hls.window");
         check("http.cache=1XB", "is no size");
+        check("compat.oss.listen=nowhere", "is no address");
+        check("compat.oss.listen=[::]:9000", "compat.oss.keys is empty");
+        check("compat.oss.keys.a=", "empty id or secret");
+        check("compat.oss.security_tokens.a=b", "no access key");
         check("catalog.url=mysql://x", "catalog.url");
         check("nothing", "key=value");
     }

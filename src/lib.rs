@@ -32,6 +32,7 @@ pub mod control;
 pub mod http;
 
 pub mod api;
+pub mod compat;
 
 pub mod app;
 pub mod cli;

@@ -5,7 +5,7 @@
 
 use crate::clock;
 use crate::control::Control;
-use crate::control::auth::Presented;
+use crate::control::auth::{Asked, Denied, Door, Presented};
 use crate::control::journal::Line;
 use crate::control::ledger::Ledger;
 use crate::control::live::{Claim, Ending, Publisher};
@@ -54,8 +54,15 @@ enum End {
     Failed(net::Error),
 }
 
-/// Serves one connection until it ends. Whatever it does, nobody else notices.
-pub async fn serve(control: Control, settings: Settings, pace: Pace, accepted: Accepted) {
+/// Serves one connection until it ends; `door` decides what it may publish. Whatever it does,
+/// nobody else notices.
+pub async fn serve(
+    control: Control,
+    door: Arc<dyn Door>,
+    settings: Settings,
+    pace: Pace,
+    accepted: Accepted,
+) {
     let Accepted {
         stream,
         peer,
@@ -71,7 +78,7 @@ pub async fn serve(control: Control, settings: Settings, pace: Pace, accepted: A
         match connection.next().await {
             Ok(Some(Event::Publish(request))) => {
                 published = true;
-                if !publish(&control, settings, &mut connection, request).await {
+                if !publish(&control, &*door, settings, &mut connection, request).await {
                     break;
                 }
             }
@@ -96,6 +103,7 @@ pub async fn serve(control: Control, settings: Settings, pace: Pace, accepted: A
 /// One publish, from the request to its end; false if the connection is done with.
 async fn publish(
     control: &Control,
+    door: &dyn Door,
     settings: Settings,
     connection: &mut Connection,
     request: PublishRequest,
@@ -107,11 +115,21 @@ async fn publish(
         remote: remote.to_string(),
         encoder: request.encoder.clone(),
     };
-    let may = control.may_publish(&request.app, &request.name, &shown);
-    let (refusal, why) = match may.await {
+    let asked = Asked {
+        host: request.host.as_deref(),
+        app: &request.app,
+        name: &request.name,
+        shown: &shown,
+    };
+    let (refusal, why) = match door.may_publish(&asked).await {
         Err(denied) => {
             tokio::time::sleep(REFUSAL_DELAY).await;
-            (Refusal::Denied, denied.to_string())
+            let refusal = match denied {
+                // What encoders that are made for that API expect.
+                Denied::Foreign(_) => Refusal::BadName,
+                _ => Refusal::Denied,
+            };
+            (refusal, denied.to_string())
         }
         Ok(grant) => match control.claim(&grant, &publisher).await {
             Err(refused) => (Refusal::BadName, refused.to_string()),

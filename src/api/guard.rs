@@ -57,6 +57,7 @@ impl From<Denied> for Failure {
             | Denied::NotSigned(_)
             | Denied::WrongSignature(_)
             | Denied::Expired(_)
+            | Denied::Foreign(_)
             | Denied::Beyond(_) => StatusCode::FORBIDDEN,
         };
         Self(Problem::new(status, denied.to_string()))

@@ -195,6 +195,30 @@ impl Catalog {
     }
 }
 
+impl Catalog {
+    /// The segments of a recording that begin in `range`, by number.
+    pub async fn segments_begun(
+        &self,
+        recording: &RecordingKey,
+        range: Range<i64>,
+        limit: usize,
+    ) -> Result<Vec<SegmentRow>, Error> {
+        let mut sql = Sql::new(SEGMENT);
+        sql.push(
+            " WHERE recording = ? AND date_ms >= ? AND date_ms < ? ORDER BY number LIMIT ?",
+            [
+                recording_key(recording).into(),
+                range.start.into(),
+                range.end.into(),
+                limit_of(limit).into(),
+            ],
+        );
+        let rows = sql.rows(self, "list segments").await?;
+        let read = |row: &AnyRow| SegmentRow::unpack(column(row, 0)?);
+        rows.iter().map(read).collect()
+    }
+}
+
 fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -12,6 +12,7 @@ mod channels;
 mod clips;
 mod credentials;
 mod history;
+mod hubs;
 mod sql;
 
 pub use backlog::{Backlog, Entry, Health};
@@ -19,6 +20,7 @@ pub use channels::{ChannelFilter, ChannelRow};
 pub use clips::ClipRow;
 pub use credentials::{AuditRow, CredentialRow, KEY, SECRET, TOKEN};
 pub use history::{RecordingRow, SegmentRow, SessionRow, flags, recording_key};
+pub use hubs::HubRow;
 
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -159,8 +161,14 @@ fn migrations() -> Migrator {
             false,
         )
     };
-    let text = include_str!("migrations/0001_catalog.sql");
-    Migrator::with_migrations(vec![one(1, "catalog", text)])
+    Migrator::with_migrations(vec![
+        one(1, "catalog", include_str!("migrations/0001_catalog.sql")),
+        one(
+            2,
+            "hub access",
+            include_str!("migrations/0002_hub_access.sql"),
+        ),
+    ])
 }
 
 /// The outcome of a call that may take as long as [`CALL_MAX`].

@@ -3,7 +3,7 @@
 //! What was read is kept, bounded by bytes; many readers of one recording cause one reading.
 
 use super::journal::Index;
-use super::recording::Recording;
+use super::recording::{Recent, Recording};
 use crate::clock;
 use crate::id::{ChannelId, RecordingId};
 use crate::key::RecordingKey;
@@ -40,6 +40,7 @@ pub(super) struct Archived {
     pub(super) index: Document,
     pub(super) media: Document,
     pub(super) vod: Document,
+    pub(super) recent: Recent,
 }
 
 /// Why there is nothing to keep.
@@ -163,6 +164,7 @@ impl Archive {
             Some(Arc::new(Archived {
                 index: recording.index()?,
                 media: recording.media()?,
+                recent: recording.recent()?,
                 vod: Document::new(vod, Freshness::Settled),
             }))
         })

@@ -170,8 +170,20 @@ impl Control {
         id: &ChannelId,
         settings: ChannelSettings,
     ) -> Result<(Arc<Channel>, Put), Error> {
+        self.replace_channel(by, id, settings, IfLive::End).await
+    }
+
+    /// The same; a push that runs may be a reason to refuse.
+    pub async fn replace_channel(
+        &self,
+        by: &Caller,
+        id: &ChannelId,
+        settings: ChannelSettings,
+        if_live: IfLive,
+    ) -> Result<(Arc<Channel>, Put), Error> {
         settings.check()?;
         let _alone = self.memory().changes.lock().await;
+        self.may_end(id, if_live)?;
         let before = self.read(id).await?;
         if let Some(before) = &before
             && before.channel.settings == settings

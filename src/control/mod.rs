@@ -8,6 +8,7 @@ pub mod auth;
 pub mod channels;
 pub mod events;
 pub mod history;
+pub mod hubs;
 pub mod journal;
 pub mod ledger;
 pub mod live;
@@ -15,6 +16,7 @@ pub mod meter;
 pub mod recording;
 mod restore;
 pub mod settings;
+pub mod timeline;
 
 pub use auth::FirstStart;
 

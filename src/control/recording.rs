@@ -20,6 +20,21 @@ pub struct Recording {
     state: Mutex<State>,
 }
 
+/// The newest segments of a recording: those of its live window.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recent {
+    /// The recording.
+    pub recording: RecordingKey,
+    /// Its newest segments, by number.
+    pub segments: Vec<Segment>,
+    /// Discontinuities before the first of them (RFC 8216 §4.3.3.3).
+    pub discontinuity_sequence: u64,
+    /// EXT-X-TARGETDURATION in seconds.
+    pub target_duration_s: u32,
+    /// Whether nothing follows.
+    pub ended: bool,
+}
+
 #[derive(Default)]
 struct State {
     tracks: TrackLine,
@@ -117,6 +132,19 @@ impl Recording {
     /// The multivariant playlist, once there is a segment.
     pub fn index(&self) -> Option<Document> {
         Some(self.state().listed.as_ref()?.index.clone())
+    }
+
+    /// Its newest segments, once there is one.
+    pub fn recent(&self) -> Option<Recent> {
+        let state = self.state();
+        let window = &state.listed.as_ref()?.window;
+        Some(Recent {
+            recording: self.key.clone(),
+            segments: window.segments().cloned().collect(),
+            discontinuity_sequence: window.discontinuity_sequence(),
+            target_duration_s: window.target_duration_s(),
+            ended: window.is_ended(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -45,7 +45,7 @@ const LABELS_MAX: usize = 32;
 const LABEL_MAX: usize = 128;
 /// Bytes of a playlist's name.
 const PLAYLIST_NAME_MAX: usize = 128;
-const SEGMENT_MS: RangeInclusive<u32> = 500..=60_000;
+const SEGMENT_MS: RangeInclusive<u32> = 500..=100_000;
 const WINDOW: RangeInclusive<u32> = 3..=1000;
 const RECONNECT_MS: RangeInclusive<u32> = 0..=86_400_000;
 const RETENTION_S: RangeInclusive<u64> = 60..=3_155_760_000;
@@ -151,7 +151,7 @@ mod tests {
             let error = settings.check().expect_err(why).to_string();
             assert!(error.contains(why), "{error}");
         };
-        check(|s| s.segment_duration_ms = Some(499), "500 to 60000");
+        check(|s| s.segment_duration_ms = Some(499), "500 to 100000");
         check(|s| s.window = Some(2), "3 to 1000");
         check(|s| s.retention_s = Some(1), "retention_s is 1");
         check(|s| s.description = "x".repeat(1025), "1024 bytes");

@@ -19,8 +19,9 @@ mod routes;
 mod server;
 
 pub use problem::{Problem, of_catalog};
+pub use representation::Representation;
 pub use routes::router;
-pub use server::{Limits, Peer, serve};
+pub use server::{Limits, Peer, Server, serve};
 
 #[cfg(test)]
 mod tests;

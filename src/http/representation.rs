@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::range::{self, Ranged};
 use super::{conditions, problem};
 use crate::control::{SegmentBody, StoredSegment};
-use crate::playlist::Document;
+use crate::playlist::{Document, Freshness};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -16,8 +16,11 @@ use hyper::header::{
 use hyper::{HeaderMap, Method, StatusCode};
 use std::ops::Range;
 
+/// A name is used once, so a copy is good for ever.
+pub(super) const FOR_EVER: &str = "public, max-age=31536000, immutable";
+
 /// Bytes with what HTTP says about them.
-pub(super) struct Representation {
+pub struct Representation {
     pub(super) content_type: &'static str,
     /// Strong, in its quotes.
     pub(super) etag: String,
@@ -38,6 +41,34 @@ pub(super) enum Coding {
 }
 
 impl Representation {
+    /// A text, compressed or plain as the request's headers want it.
+    pub async fn of_text(
+        text: String,
+        content_type: &'static str,
+        cache_control: &str,
+        headers: &HeaderMap,
+    ) -> Self {
+        // How fresh it is says `cache_control`.
+        let document = Document::new(text, Freshness::Settled);
+        Self::of_document(document, content_type, cache_control.to_owned(), headers).await
+    }
+
+    /// A segment under a name that always means these bytes.
+    pub fn of_segment(body: SegmentBody, content_type: &'static str, etag: String) -> Self {
+        Self {
+            content_type,
+            etag,
+            cache_control: FOR_EVER.to_owned(),
+            coding: Coding::Only,
+            body,
+        }
+    }
+
+    /// Its entity tag, in its quotes.
+    pub fn etag(&self) -> &str {
+        &self.etag
+    }
+
     /// The text of a document as the request's headers want it, compressed or plain.
     pub(super) async fn of_document(
         document: Document,
@@ -64,7 +95,7 @@ impl Representation {
 
     /// The answer to a request with this method, GET or HEAD, and these headers, in the order of
     /// precedence of RFC 9110 §13.2.2.
-    pub(super) async fn respond(self, method: &Method, headers: &HeaderMap) -> Response {
+    pub async fn respond(self, method: &Method, headers: &HeaderMap) -> Response {
         if conditions::wants_other(headers, &self.etag) {
             let detail = format!("what is here now has the entity tag {}", self.etag);
             return Problem::new(StatusCode::PRECONDITION_FAILED, detail).into_response();

@@ -61,13 +61,7 @@ pub struct Peer(pub SocketAddr);
 /// Serves `router` on `listener` until `stop`; then finishes the answers under way, within their
 /// time.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
-    let server = Server {
-        builder: builder(limits),
-        router,
-        limits,
-        graceful: GracefulShutdown::new(),
-        abort: CancellationToken::new(),
-    };
+    let server = Server::new(router, limits);
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let accepted = async {
@@ -85,14 +79,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         });
     }
     drop(listener);
-    let Server {
-        graceful, abort, ..
-    } = server;
-    let drained = tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await;
-    if drained.is_err() {
-        tracing::info!("http: answers were still under way when their time was over");
-    }
-    abort.cancel();
+    server.drain().await;
 }
 
 /// The next connection. What the peer did wrong is not our trouble; what the system lacks may come
@@ -115,7 +102,8 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-struct Server {
+/// What serves connections, whoever accepts them.
+pub struct Server {
     builder: Builder<TokioExecutor>,
     router: Router,
     limits: Limits,
@@ -124,7 +112,34 @@ struct Server {
 }
 
 impl Server {
-    fn connection(
+    /// Serves `router`. Of the limits, `connections_max` is for who accepts.
+    pub fn new(router: Router, limits: Limits) -> Self {
+        Self {
+            builder: builder(limits),
+            router,
+            limits,
+            graceful: GracefulShutdown::new(),
+            abort: CancellationToken::new(),
+        }
+    }
+
+    /// Finishes the answers under way, within their time.
+    pub async fn drain(self) {
+        let Self {
+            graceful,
+            abort,
+            limits,
+            ..
+        } = self;
+        let drained = tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await;
+        if drained.is_err() {
+            tracing::info!("http: answers were still under way when their time was over");
+        }
+        abort.cancel();
+    }
+
+    /// Serves one connection to its end, once it is awaited.
+    pub fn connection(
         &self,
         stream: TcpStream,
         peer: SocketAddr,

@@ -3,10 +3,12 @@
 //! Knows addresses, deadlines and back-pressure. Does not know who may publish, nor what FLV is.
 
 mod conn;
+mod first;
 mod listener;
 mod socket;
 
 pub use crate::rtmp::{Config, Event, Message, MessageKind, PublishRequest, Refusal, StreamId};
 pub use conn::{Connection, Error, Timeouts};
+pub use first::{Speaks, speaks};
 pub use listener::{Accepted, Listener, listen};
 pub use socket::Pace;

@@ -74,9 +74,11 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// App, name and query of a publish.
+/// Host, app, name and query of a publish.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Address {
+    /// Host and port of `tcUrl`.
+    pub(super) host: Option<String>,
     /// May be empty (`rtmp://host/onlykey`).
     pub(super) app: String,
     /// Empty only if nothing was named anywhere.
@@ -101,6 +103,7 @@ impl Address {
             .into_iter()
             .for_each(|text| query.merge(text));
         Self {
+            host: tc_url.and_then(host_of).map(str::to_owned),
             app: path.join("/"),
             name,
             query,
@@ -121,7 +124,20 @@ fn split_query(text: &str) -> (&str, &str) {
     text.split_once('?').unwrap_or((text, ""))
 }
 
-/// Path and query of a URL; host and port do not matter.
+/// Host and port of a URL, without user and password.
+fn host_of(url: &str) -> Option<&str> {
+    let (url, _) = split_query(clean(url));
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest
+        .split_once('/')
+        .map_or(rest, |(authority, _)| authority);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    (!host.is_empty()).then_some(host)
+}
+
+/// Path and query of a URL.
 fn split_url(url: &str) -> (&str, &str) {
     let (url, query) = split_query(clean(url));
     let behind_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -248,6 +264,23 @@ mod tests {
         );
         // Names are as they were sent; whether they are good ones is for others to say.
         check(Some("live"), None, "..%2f", ("live", "..%2f", ""));
+    }
+
+    #[test]
+    fn the_host_is_that_of_the_url() {
+        let check = |tc_url, expected: Option<&str>| {
+            let address = Address::resolve(Some("live"), tc_url, "cam");
+            assert_eq!(address.host.as_deref(), expected, "{tc_url:?}");
+        };
+        check(
+            Some("rtmp://b.oss.localhost:9000/live"),
+            Some("b.oss.localhost:9000"),
+        );
+        check(Some("rtmp://user:pw@h/live?x=1"), Some("h"));
+        check(Some("rtmp://[::1]:1935"), Some("[::1]:1935"));
+        check(Some("rtmp:///live"), None);
+        check(Some("live"), None);
+        check(None, None);
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub enum Event {
 pub struct PublishRequest {
     /// The NetStream to answer on.
     pub stream: StreamId,
+    /// Host and port of `tcUrl`, as the peer wrote them: where it thinks it is.
+    pub host: Option<String>,
     /// All but the last element of the path of app and stream name; may be empty.
     pub app: String,
     /// The last element of that path; never empty.

@@ -490,6 +490,7 @@ impl Session {
         trace!(stream = %id, app = address.app, name = address.name, transaction, "publish");
         let request = PublishRequest {
             stream: id,
+            host: address.host,
             app: address.app,
             name: address.name,
             query: address.query,

@@ -17,3 +17,5 @@ mod playback;
 mod bad_input;
 mod delivery;
 mod shutdown;
+
+mod oss;

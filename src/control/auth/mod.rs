@@ -18,6 +18,7 @@ use secret::Signer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Query names of a signed publish URL.
@@ -92,15 +93,50 @@ pub enum Denied {
     /// The token's scope or hub does not reach so far.
     #[error("this API token does not allow that: {0}")]
     Beyond(&'static str),
+    /// Another API refuses, in its own words.
+    #[error("{0}")]
+    Foreign(String),
     /// Credentials are in the catalog, and it is away.
     #[error("the server cannot look this up just now; try again")]
     Away,
 }
 
-/// Looks at a publisher's query for a foreign kind of credential, for example another API's
-/// signature. `None` if there is none of its kind in it.
-pub type ForeignCheck =
-    dyn Fn(&ChannelId, &Presented<'_>) -> Option<Result<(), Denied>> + Send + Sync;
+/// Where a publisher wants to publish, as it says so.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Host and port under which it thinks to have reached us.
+    pub host: Option<&'a str>,
+    /// All but the last element of the path.
+    pub app: &'a str,
+    /// The last element.
+    pub name: &'a str,
+    /// Its query.
+    pub shown: &'a Presented<'a>,
+}
+
+/// Decides who may publish for the connections that come in by it: [`Control`] itself, or an API
+/// with addresses and credentials of its own.
+pub trait Door: Send + Sync {
+    /// Whether whoever asks may publish, and to which channel.
+    fn may_publish<'a>(
+        &'a self,
+        asked: &'a Asked<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Grant, Denied>> + Send + 'a>>;
+}
+
+impl Door for Control {
+    fn may_publish<'a>(
+        &'a self,
+        asked: &'a Asked<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Grant, Denied>> + Send + 'a>> {
+        Box::pin(Control::may_publish(
+            self,
+            asked.app,
+            asked.name,
+            asked.shown,
+        ))
+    }
+}
 
 /// What decides without the catalog.
 pub(super) struct Auth {
@@ -108,13 +144,17 @@ pub(super) struct Auth {
     signer: Signer,
     /// Keys that are not in the catalog: from the configuration, and the demo's.
     passing: RwLock<BTreeMap<ChannelId, Fingerprint>>,
-    foreign: RwLock<Vec<Arc<ForeignCheck>>>,
 }
 
 impl<'a> Presented<'a> {
     /// From the pairs of a query.
     pub fn new(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self(pairs.into_iter().collect())
+    }
+
+    /// All pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.0.iter().copied()
     }
 
     /// The first value called `name` that is not empty.
@@ -132,7 +172,6 @@ impl Auth {
             policy,
             signer: Signer::parse(secret)?,
             passing: RwLock::default(),
-            foreign: RwLock::default(),
         })
     }
 
@@ -150,14 +189,6 @@ impl Control {
         passing.insert(channel, Fingerprint::of(key));
     }
 
-    /// From now on publishers may also show what `check` knows.
-    pub fn accept_foreign(&self, check: Arc<ForeignCheck>) {
-        let mut checks = self.auth().foreign.write();
-        let checks = checks.as_mut().map_err(|poisoned| poisoned.get_mut());
-        let (Ok(checks) | Err(checks)) = checks;
-        checks.push(check);
-    }
-
     /// Whether whoever shows this may publish to `hub`/`name`. Where anybody may publish to any
     /// name, the channel is made.
     pub async fn may_publish(
@@ -168,14 +199,12 @@ impl Control {
     ) -> Result<Grant, Denied> {
         let id = ChannelId::new(hub, name)?;
         let known = self.known_for_auth(&id).await?;
-        let foreign = self.foreign_verdict(&id, shown);
         let policy = known
             .as_ref()
             .and_then(|known| known.channel.settings.publish);
-        match (foreign, policy.unwrap_or(self.auth().policy)) {
-            (Some(verdict), _) => verdict?,
-            (None, Policy::Open) => {}
-            (None, policy) => self.check_shown(policy, &id, known.as_deref(), shown)?,
+        match policy.unwrap_or(self.auth().policy) {
+            Policy::Open => {}
+            policy => self.check_shown(policy, &id, known.as_deref(), shown)?,
         }
         let channel = match known {
             Some(known) => Arc::clone(&known.channel),
@@ -186,12 +215,6 @@ impl Control {
             true => Ok(Grant { channel }),
             false => Err(Denied::Disabled(id)),
         }
-    }
-
-    fn foreign_verdict(&self, id: &ChannelId, shown: &Presented<'_>) -> Option<Result<(), Denied>> {
-        let checks = self.auth().foreign.read();
-        let checks = checks.unwrap_or_else(PoisonError::into_inner).clone();
-        checks.iter().find_map(|check| check(id, shown))
     }
 
     fn check_shown(

@@ -1,0 +1,81 @@
+//! What a channel has of media, by time: its newest segments, and the segments of a range.
+
+use super::recording::Recent;
+use super::{Control, Error};
+use crate::id::ChannelId;
+use crate::key::RecordingKey;
+use crate::media::Segment;
+use std::ops::Range;
+
+/// Recordings that one range reaches over; more are more pushes than minutes in a day.
+const RECORDINGS_MAX: usize = 2_000;
+
+/// A segment and the recording that it is of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Placed {
+    /// The recording.
+    pub recording: RecordingKey,
+    /// The segment.
+    pub segment: Segment,
+}
+
+impl Control {
+    /// The newest segments of a channel, of its newest recording; `None` if it has none.
+    pub async fn recent(&self, channel: &ChannelId) -> Result<Option<Recent>, Error> {
+        if let Some(making) = self.registry().recording(channel)
+            && let Some(recent) = making.recent()
+        {
+            return Ok(Some(recent));
+        }
+        let Some(key) = self.0.archive.newest(channel).await? else {
+            return Ok(None);
+        };
+        let archived = self.0.archive.recording(&key).await?;
+        Ok(archived.map(|archived| archived.recent.clone()))
+    }
+
+    /// The segments of a channel that begin in `range` (milliseconds since the Unix epoch), in
+    /// order, as many as `limit`. Those that a running push has just finished are among them.
+    pub async fn segments_between(
+        &self,
+        channel: &ChannelId,
+        range: Range<i64>,
+        limit: usize,
+    ) -> Result<Vec<Placed>, Error> {
+        let catalog = self.catalog();
+        let recordings = catalog.recordings(channel, range.clone(), RECORDINGS_MAX);
+        let mut found: Vec<Placed> = Vec::new();
+        for recording in recordings.await? {
+            let left = limit.saturating_sub(found.len());
+            let rows = catalog.segments_begun(&recording.key, range.clone(), left);
+            found.extend(rows.await?.iter().map(|row| Placed {
+                recording: recording.key.clone(),
+                segment: row.segment(),
+            }));
+        }
+        self.add_unwritten(channel, &range, &mut found);
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Adds the segments of a running push whose rows are still on their way.
+    fn add_unwritten(&self, channel: &ChannelId, range: &Range<i64>, found: &mut Vec<Placed>) {
+        let making = self.registry().recording(channel);
+        let Some(recent) = making.and_then(|making| making.recent()) else {
+            return;
+        };
+        let written = found
+            .iter()
+            .filter(|placed| placed.recording == recent.recording);
+        let newest = written.map(|placed| placed.segment.number).max();
+        let inside = |segment: &Segment| {
+            range.contains(&segment.program_date_time.unix_ms())
+                && newest.is_none_or(|newest| segment.number > newest)
+        };
+        let unwritten = recent.segments.into_iter().filter(inside);
+        found.extend(unwritten.map(|segment| Placed {
+            recording: recent.recording.clone(),
+            segment,
+        }));
+    }
+}
