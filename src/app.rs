@@ -9,7 +9,7 @@ use crate::id::ChannelId;
 use crate::net::{self, Listener, Timeouts};
 use crate::store::Store;
 use crate::store::disk::{Disk, Fsync};
-use crate::{clock, http, publish, segment};
+use crate::{clock, http, publish, recover, segment};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,7 @@ pub enum StartError {
 pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let began = clock::monotonic();
     let (control, fresh) = make_control(&config)?;
+    take_up(&control, &config)?;
     let rtmp = listen("RTMP", config.rtmp.listen, |address| {
         Listener::bind(address, config.rtmp.connections_max)
     })?;
@@ -134,7 +135,8 @@ fn make_control(config: &Config) -> Result<(Control, Option<FreshKey>), StartErr
         config::Fsync::Segment => Fsync::Segment,
         config::Fsync::Part => Fsync::Part,
     };
-    let disk = Disk::new(&root, config.store.writers, fsync).map_err(data(&root))?;
+    let markers = config.data_dir.join("running");
+    let disk = Disk::new(&root, &markers, config.store.writers, fsync).map_err(data(&root))?;
     let policy = match config.auth.publish {
         config::Publish::Key => Policy::Key,
         config::Publish::Open => Policy::Open,
@@ -159,6 +161,25 @@ fn make_control(config: &Config) -> Result<(Control, Option<FreshKey>), StartErr
         cache_bytes: config.http.cache.0,
     };
     Ok((Control::new(settings, store, disk, keys), fresh))
+}
+
+/// Finishes what an earlier process was writing when it was killed.
+fn take_up(control: &Control, config: &Config) -> Result<(), StartError> {
+    let settings = recover::Settings {
+        policy: config.hls.policy(),
+        reconnect_window: config.hls.reconnect_window.0,
+        keeps_segments: true,
+    };
+    let disk = control.disk();
+    let found = recover::recover(disk, settings, clock::now());
+    let found = found.map_err(|source| StartError::Data {
+        path: disk.markers().to_owned(),
+        source,
+    })?;
+    for waiting in found.waiting {
+        control.take_up(waiting.key, &waiting.index, waiting.left);
+    }
+    Ok(())
 }
 
 fn first_channel() -> Option<ChannelId> {

@@ -5,11 +5,12 @@
 
 use crate::clock;
 use crate::control::Control;
-use crate::control::journal::Line;
+use crate::control::journal::{Line, Marker, SegmentLine};
 use crate::control::live::{Claim, Ending};
 use crate::control::recording::Recording;
 use crate::flv::{self, TagKind};
 use crate::id::ChannelId;
+use crate::key::Container;
 use crate::media::{Rope, Segment};
 use crate::net::{self, Accepted, Connection, Timeouts};
 use crate::pipeline::{Effect, Pipeline};
@@ -273,13 +274,7 @@ impl Output {
                     self.note(&Line::Tracks((&tracks).into()));
                     self.recording.set_tracks(&tracks);
                 }
-                Effect::Open { number } => {
-                    let object = self
-                        .recording
-                        .key()
-                        .segment(number, crate::key::Container::Ts);
-                    self.writer.open(object).await;
-                }
+                Effect::Open(segment) => self.open(&segment).await,
                 Effect::Write(bytes) => self.writer.append(bytes).await,
                 Effect::Part(_) => self.writer.end_part().await,
                 Effect::Segment {
@@ -290,11 +285,28 @@ impl Output {
         }
     }
 
+    async fn open(&mut self, segment: &Segment) {
+        let key = self.recording.key();
+        let object = key.segment(segment.number, Container::Ts);
+        let marker = Marker {
+            open: SegmentLine::new(segment, 0),
+            lines: self.notes.clone(),
+        };
+        self.writer
+            .open(object, key.marker(), marker.to_text())
+            .await;
+    }
+
     /// Data, then index, then news: the bytes get their name, the index its line, the playlist its entry.
     async fn store(&mut self, segment: Segment, target_duration_s: u32) {
         let index = self.recording.key().journal();
-        let mut lines = std::mem::take(&mut self.notes);
-        lines += &Line::segment(&segment, target_duration_s).to_text();
+        let notes = std::mem::take(&mut self.notes);
+        let gap = Segment {
+            gap: true,
+            ..segment.clone()
+        };
+        let stored = notes.clone() + &Line::segment(&segment, target_duration_s).to_text();
+        let lost = notes + &Line::segment(&gap, target_duration_s).to_text();
         self.any = true;
         let recording = self.recording.clone();
         let news = move |result: Result<(), _>| match result {
@@ -306,16 +318,10 @@ impl Output {
                     recording = %recording.key(), number, error = %chain(&error),
                     "segment is lost; the playlist shows a gap"
                 );
-                recording.list(
-                    Segment {
-                        gap: true,
-                        ..segment
-                    },
-                    target_duration_s,
-                );
+                recording.list(gap, target_duration_s);
             }
         };
-        self.writer.finish(index, lines, news).await;
+        self.writer.finish(index, stored, lost, news).await;
     }
 
     /// Waits until everything is on the disk and listed.

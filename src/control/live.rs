@@ -167,20 +167,26 @@ impl Registry {
         }
     }
 
+    /// A recording of an earlier process waits for its publisher as those of this one do. Of two of
+    /// one channel the newer waits; the older is over.
+    pub(super) fn take_up(&self, control: &Control, recording: Recording, left: Duration) {
+        let channel = recording.key().channel.clone();
+        let slot = Arc::new(Slot::new(Arc::new(recording)));
+        let older = self.channels.insert(channel, slot.clone());
+        if let Some(older) = older {
+            end_after(control, older, Duration::ZERO, 0);
+        }
+        end_after(control, slot, left, 0);
+    }
+
     fn slot(&self, control: &Control, channel: &ChannelId) -> Arc<Slot> {
         let entry = self.channels.entry(channel.clone());
         let fresh = || {
             let recording =
                 RecordingId::at(clock::now().unix_ms(), u16::from_le_bytes(clock::random()));
             let channel = channel.clone();
-            Arc::new(Slot {
-                state: Mutex::new(SlotState {
-                    recording: Arc::new(control.new_recording(RecordingKey { channel, recording })),
-                    session: None,
-                    sessions: 0,
-                    ended: false,
-                }),
-            })
+            let recording = control.new_recording(RecordingKey { channel, recording });
+            Arc::new(Slot::new(Arc::new(recording)))
         };
         entry.or_insert_with(fresh).value().clone()
     }
@@ -199,7 +205,7 @@ impl Registry {
         let key = recording.key();
         if recording.media().is_some() {
             let ended_ms = clock::now().unix_ms();
-            let writer = control.disk().writer();
+            let writer = control.disk().writer(&key.folder());
             let ended = recording.clone();
             let done = move |result: Result<(), WriteError>| {
                 if let Err(error) = result {
@@ -210,6 +216,7 @@ impl Registry {
             writer
                 .line(key.journal(), Line::End { ended_ms }.to_text(), done)
                 .await;
+            writer.unmark(key.marker(), key.journal()).await;
             writer.flush().await;
             tracing::info!(channel = %key.channel, recording = %key.recording, "recording ended");
         }
@@ -226,6 +233,17 @@ enum Attempt {
 }
 
 impl Slot {
+    fn new(recording: Arc<Recording>) -> Self {
+        Self {
+            state: Mutex::new(SlotState {
+                recording,
+                session: None,
+                sessions: 0,
+                ended: false,
+            }),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -271,7 +289,8 @@ impl Claim {
 
     /// The session's way to the disk.
     pub fn disk_writer(&self) -> Writer {
-        self.control.disk().writer()
+        let folder = self.recording.key().folder();
+        self.control.disk().writer(&folder)
     }
 
     /// Where the session takes it up.
@@ -301,16 +320,22 @@ impl Drop for Claim {
             state.session = None;
             state.sessions
         };
-        let (control, slot) = (self.control.clone(), self.slot.clone());
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        runtime.spawn(async move {
-            tokio::time::sleep(control.reconnect_window()).await;
-            control
-                .registry()
-                .end_recording(&control, &slot, Some(sessions))
-                .await;
-        });
+        let window = self.control.reconnect_window();
+        end_after(&self.control, self.slot.clone(), window, sessions);
     }
+}
+
+/// Ends a slot's recording after `left`, unless it has had another session since `sessions`.
+fn end_after(control: &Control, slot: Arc<Slot>, left: Duration, sessions: u64) {
+    let control = control.clone();
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return;
+    };
+    runtime.spawn(async move {
+        tokio::time::sleep(left).await;
+        control
+            .registry()
+            .end_recording(&control, &slot, Some(sessions))
+            .await;
+    });
 }

@@ -17,6 +17,7 @@ use crate::store::{self, Cached, Meta, Object, SegmentCache, Store};
 use archive::Archive;
 use auth::{Denied, Grant, Keys};
 use bytes::Bytes;
+use journal::Index;
 use live::{Claim, Refused, Registry, SecondPublisher};
 use recording::Recording;
 use std::ops::Range;
@@ -139,6 +140,13 @@ impl Control {
         let claim = self.0.registry.claim(self, grant).await?;
         self.forget(grant.channel());
         Ok(claim)
+    }
+
+    /// A recording of an earlier process, as its index tells it, waits `left` for its publisher.
+    pub fn take_up(&self, key: RecordingKey, index: &Index, left: Duration) {
+        let window = self.0.settings.window_segments;
+        let recording = Recording::from_index(key, window, index);
+        self.0.registry.take_up(self, recording, left);
     }
 
     /// Ends all sessions and refuses new ones.

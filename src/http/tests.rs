@@ -65,7 +65,7 @@ fn pattern(len: usize) -> Bytes {
 /// A server with one recording that is being made: segments 0 (10 bytes), 1 (large) and 2 (nothing).
 async fn world(limits: Limits) -> World {
     let dir = tempfile::tempdir().expect("a directory");
-    let disk = Disk::new(dir.path(), 1, Fsync::None).expect("a disk");
+    let disk = Disk::new(dir.path(), &dir.path().join(".running"), 1, Fsync::None).expect("a disk");
     let settings = Settings {
         window_segments: 6,
         reconnect_window: Duration::from_secs(30),

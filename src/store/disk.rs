@@ -3,7 +3,10 @@
 //! Files are written by a few threads of their own, never by the runtime's. Each [`Writer`] (one a
 //! session) stays on one thread, so its jobs are done in order: the bytes of a segment, then its
 //! name, then its line in the recording's index, and only then is whoever asked told. A crash may
-//! leave an unfinished file (`….part`), which nothing names.
+//! leave an unfinished file (`….part`), which nothing names. Before a segment begins, the marker of
+//! its recording says so: whoever starts after a crash looks at the markers alone.
+//!
+//! A line that cannot be appended (a full disk) is owed: it goes before the next one.
 //!
 //! The queue of a thread is bounded. When it is full, writers wait, so publishers are slowed down
 //! by TCP; nothing is dropped.
@@ -12,7 +15,7 @@ use crate::clock;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +28,11 @@ const QUEUE_MAX: usize = 256;
 const LAG_WARN: Duration = Duration::from_secs(1);
 /// Such lines come at most this often.
 const LAG_WARN_INTERVAL: Duration = Duration::from_secs(10);
+/// Lines owed to the index of one recording, in bytes; a day of gaps and more.
+const OWED_MAX: usize = 8 << 20;
+/// A marker is written over its predecessor in one page, which needs no room on a full disk and is
+/// whole whenever the process is killed.
+const MARKER_PAGE: usize = 4096;
 
 /// What is forced to the disk, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,8 +51,11 @@ pub struct Disk(Arc<Inner>);
 
 struct Inner {
     root: PathBuf,
+    markers: PathBuf,
+    fsync: Fsync,
     threads: Vec<mpsc::Sender<Queued>>,
     next: AtomicU64,
+    hasher: std::hash::RandomState,
 }
 
 /// One session's way to the disk. What was not finished when it is dropped stays without a name.
@@ -74,6 +85,8 @@ struct Queued {
 enum Job {
     Open {
         object: String,
+        marker: String,
+        text: String,
     },
     Append {
         bytes: Bytes,
@@ -82,12 +95,17 @@ enum Job {
     Finish {
         index: String,
         line: String,
+        lost: String,
         done: Done,
     },
     Line {
         index: String,
         line: String,
         done: Done,
+    },
+    Unmark {
+        marker: String,
+        index: String,
     },
     Flush {
         done: oneshot::Sender<()>,
@@ -96,16 +114,20 @@ enum Job {
 }
 
 impl Disk {
-    /// Writes under `root` with so many threads.
-    pub fn new(root: &Path, threads: usize, fsync: Fsync) -> io::Result<Self> {
+    /// Writes objects under `root` and markers under `markers` with so many threads.
+    pub fn new(root: &Path, markers: &Path, threads: usize, fsync: Fsync) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
+        std::fs::create_dir_all(markers)?;
         let threads = (0..threads.max(1)).map(|nth| {
             let (to, from) = mpsc::channel(QUEUE_MAX);
             let thread = Thread {
                 root: root.to_owned(),
+                markers_root: markers.to_owned(),
                 fsync,
                 open: HashMap::new(),
                 folder: HashMap::new(),
+                markers: HashMap::new(),
+                owed: HashMap::new(),
                 warned: None,
             };
             std::thread::Builder::new()
@@ -115,8 +137,11 @@ impl Disk {
         });
         Ok(Self(Arc::new(Inner {
             root: root.to_owned(),
+            markers: markers.to_owned(),
+            fsync,
             threads: threads.collect::<io::Result<_>>()?,
             next: AtomicU64::new(0),
+            hasher: std::hash::RandomState::new(),
         })))
     }
 
@@ -125,10 +150,23 @@ impl Disk {
         &self.0.root
     }
 
-    /// A writer for one session.
-    pub fn writer(&self) -> Writer {
+    /// The directory of the markers.
+    pub fn markers(&self) -> &Path {
+        &self.0.markers
+    }
+
+    /// Appends `line` to the object `index` at once, on this thread: at the start, before writers.
+    pub fn append_now(&self, index: &str, line: &str) -> io::Result<()> {
+        let Inner { root, fsync, .. } = &*self.0;
+        append_line(root, &root.join(index), line, *fsync)
+    }
+
+    /// A writer for one session into `folder`. All writers into one folder share a thread, so what
+    /// they do is in order.
+    pub fn writer(&self, folder: &str) -> Writer {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let nth = usize::try_from(id).unwrap_or(0) % self.0.threads.len();
+        let hash = std::hash::BuildHasher::hash_one(&self.0.hasher, folder);
+        let nth = usize::try_from(hash % self.0.threads.len() as u64).unwrap_or(0);
         Writer {
             disk: self.clone(),
             id,
@@ -138,9 +176,14 @@ impl Disk {
 }
 
 impl Writer {
-    /// Begins the object; what was open before is given up.
-    pub async fn open(&self, object: String) {
-        self.queue(Job::Open { object }).await;
+    /// Writes `text` into the file `marker`, then begins the object; what was open before is given up.
+    pub async fn open(&self, object: String, marker: String, text: String) {
+        let job = Job::Open {
+            object,
+            marker,
+            text,
+        };
+        self.queue(job).await;
     }
 
     /// Appends to the open object.
@@ -154,15 +197,23 @@ impl Writer {
     }
 
     /// Gives the open object its name, then appends `line` to the object `index`, then calls `done`
-    /// (on the writing thread: it must be quick).
+    /// (on the writing thread: it must be quick). If the object has no name in the end, the index
+    /// gets `lost` instead, and `done` the reason.
     pub async fn finish(
         &self,
         index: String,
         line: String,
+        lost: String,
         done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
     ) {
         let done = Box::new(done);
-        self.queue(Job::Finish { index, line, done }).await;
+        let job = Job::Finish {
+            index,
+            line,
+            lost,
+            done,
+        };
+        self.queue(job).await;
     }
 
     /// Appends `line` to the object `index`, then calls `done`.
@@ -174,6 +225,11 @@ impl Writer {
     ) {
         let done = Box::new(done);
         self.queue(Job::Line { index, line, done }).await;
+    }
+
+    /// Removes the marker, if the object `index` has all its lines.
+    pub async fn unmark(&self, marker: String, index: String) {
+        self.queue(Job::Unmark { marker, index }).await;
     }
 
     /// Waits until everything that was asked for is done.
@@ -214,10 +270,15 @@ impl Drop for Writer {
 
 struct Thread {
     root: PathBuf,
+    markers_root: PathBuf,
     fsync: Fsync,
     open: HashMap<u64, Growing>,
     /// The folder that each writer made last.
     folder: HashMap<u64, PathBuf>,
+    /// The marker of each writer.
+    markers: HashMap<u64, (String, File)>,
+    /// Lines that could not be appended, by index.
+    owed: HashMap<String, String>,
     warned: Option<Instant>,
 }
 
@@ -232,21 +293,40 @@ impl Thread {
         while let Some(Queued { writer, since, job }) = jobs.blocking_recv() {
             self.watch_lag(since, jobs.len());
             match job {
-                Job::Open { object } => self.open(writer, &object),
+                Job::Open {
+                    object,
+                    marker,
+                    text,
+                } => {
+                    self.mark(writer, marker, text);
+                    self.open(writer, &object);
+                }
                 Job::Append { bytes } => self.append(writer, &bytes),
                 Job::EndPart if self.fsync == Fsync::Part => self.sync(writer),
                 Job::EndPart => {}
-                Job::Finish { index, line, done } => {
+                Job::Finish {
+                    index,
+                    line,
+                    lost,
+                    done,
+                } => {
                     let result = self.finish(writer);
-                    done(result.and_then(|()| self.line(&index, &line)));
+                    let line = if result.is_ok() { line } else { lost };
+                    if let Err(error) = self.line(&index, &line) {
+                        // The bytes have their name, by which a start after a crash finds them.
+                        tracing::error!(%error, source = %error.source, "an index is behind; its line waits");
+                    }
+                    done(result);
                 }
                 Job::Line { index, line, done } => done(self.line(&index, &line)),
+                Job::Unmark { marker, index } => self.unmark(&marker, &index),
                 Job::Flush { done } => {
                     // Nobody waits any more if this fails.
                     let _ = done.send(());
                 }
                 Job::Close => {
                     self.folder.remove(&writer);
+                    self.markers.remove(&writer);
                     self.open.remove(&writer);
                 }
             }
@@ -268,6 +348,62 @@ impl Thread {
         }
     }
 
+    /// Without its marker a segment that a crash cuts off stays without a name; it is written all the same.
+    fn mark(&mut self, writer: u64, marker: String, text: String) {
+        let mut page = text.into_bytes();
+        page.resize(page.len().next_multiple_of(MARKER_PAGE), b' ');
+        let path = self.markers_root.join(&marker);
+        let known = self.markers.remove(&writer);
+        let write = || -> io::Result<File> {
+            let mut file = match known {
+                Some((name, file)) if name == marker => file,
+                _ => self.create_marker(&path)?,
+            };
+            file.rewind()?;
+            file.write_all(&page)?;
+            if self.fsync == Fsync::Part {
+                file.sync_data()?;
+            }
+            Ok(file)
+        };
+        match write() {
+            Ok(file) => {
+                self.markers.insert(writer, (marker, file));
+            }
+            Err(error) => {
+                let path = path.display();
+                tracing::error!(%path, %error, "a marker cannot be written; a crash now costs the open segment");
+            }
+        }
+    }
+
+    fn create_marker(&self, path: &Path) -> io::Result<File> {
+        let folder = path.parent().unwrap_or(&self.markers_root);
+        std::fs::create_dir_all(folder)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
+        if self.fsync != Fsync::None {
+            sync_folder(folder)?;
+        }
+        Ok(file)
+    }
+
+    fn unmark(&mut self, marker: &str, index: &str) {
+        if self.owed.contains_key(index) {
+            return;
+        }
+        let path = self.markers_root.join(marker);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::error!(path = %path.display(), %error, "a marker cannot be removed");
+            }
+            _ => remove_empty(&self.markers_root, path.parent()),
+        }
+    }
+
     fn open(&mut self, writer: u64, object: &str) {
         let path = self.root.join(format!("{object}.part"));
         let file = self.create(writer, &path);
@@ -277,7 +413,8 @@ impl Thread {
     fn create(&mut self, writer: u64, path: &Path) -> Result<File, WriteError> {
         let folder = path.parent().unwrap_or(&self.root);
         if self.folder.get(&writer).map(PathBuf::as_path) != Some(folder) {
-            std::fs::create_dir_all(folder).map_err(failed("make the folder", folder))?;
+            make_folder(&self.root, folder, self.fsync)
+                .map_err(failed("make the folder", folder))?;
             self.folder.insert(writer, folder.to_owned());
         }
         File::create(path).map_err(failed("create", path))
@@ -319,24 +456,79 @@ impl Thread {
             // Half a segment is of no use, and its room may be just what is missing.
             let _ = std::fs::remove_file(&path);
             self.folder.remove(&writer);
+            return result;
         }
-        result
+        match (self.fsync, named.parent()) {
+            (Fsync::None, _) | (_, None) => Ok(()),
+            (_, Some(folder)) => sync_folder(folder).map_err(failed("sync the folder", folder)),
+        }
     }
 
-    fn line(&self, index: &str, line: &str) -> Result<(), WriteError> {
+    fn line(&mut self, index: &str, line: &str) -> Result<(), WriteError> {
         let path = self.root.join(index);
-        let append = || {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)?;
+        let mut text = self.owed.remove(index).unwrap_or_default();
+        text += line;
+        let appended = append_line(&self.root, &path, &text, self.fsync);
+        if appended.is_err() {
+            if text.len() <= OWED_MAX {
+                self.owed.insert(index.to_owned(), text);
+            } else {
+                tracing::error!(index, "too many lines are owed; the index has a hole");
             }
-            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-            file.write_all(line.as_bytes())?;
-            if self.fsync != Fsync::None {
-                file.sync_data()?;
+        }
+        appended.map_err(failed("append to", &path))
+    }
+}
+
+/// Appends all of `text` or nothing.
+fn append_line(root: &Path, path: &Path, text: &str, fsync: Fsync) -> io::Result<()> {
+    let open = || OpenOptions::new().append(true).open(path);
+    let mut file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().unwrap_or(root);
+            make_folder(root, folder, fsync)?;
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            if fsync != Fsync::None {
+                sync_folder(folder)?;
             }
-            Ok(())
-        };
-        append().map_err(failed("append to", &path))
+            file
+        }
+        opened => opened?,
+    };
+    let before = file.metadata()?.len();
+    let written = file.write_all(text.as_bytes());
+    if written.is_err() {
+        file.set_len(before)?;
+    } else if fsync != Fsync::None {
+        file.sync_data()?;
+    }
+    written
+}
+
+/// Makes `folder` below `root`; with `fsync`, so that a power cut does not unmake it.
+pub(crate) fn make_folder(root: &Path, folder: &Path, fsync: Fsync) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    if fsync != Fsync::None {
+        for made in folder.ancestors().take_while(|f| f.starts_with(root)) {
+            sync_folder(made)?;
+        }
+    }
+    Ok(())
+}
+
+/// Forces the names in a folder to the disk.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Removes `folder` and the folders above it as long as they are empty, up to `root`.
+pub(crate) fn remove_empty(root: &Path, folder: Option<&Path>) {
+    let folders = folder.into_iter().flat_map(Path::ancestors);
+    for folder in folders.take_while(|f| *f != root && f.starts_with(root)) {
+        // It is not empty, or somebody else was faster.
+        if std::fs::remove_dir(folder).is_err() {
+            return;
+        }
     }
 }
 
@@ -357,12 +549,12 @@ mod tests {
     #[tokio::test]
     async fn a_segment_has_its_name_and_its_line_before_anybody_is_told() {
         let root = tempfile::tempdir().expect("a folder");
-        let disk = Disk::new(root.path(), 2, Fsync::Part).expect("a disk");
+        let disk = Disk::new(root.path(), &root.path().join(".running"), 2, Fsync::Part).expect("a disk");
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let writer = disk.writer();
+        let writer = disk.writer("a");
         for n in 0..3 {
             let object = format!("live/a/r/0000/{n}.ts");
-            writer.open(object.clone()).await;
+            writer.open(object.clone(), "m".into(), format!("{n}\n")).await;
             writer.append(Bytes::from_static(b"one ")).await;
             writer.end_part().await;
             writer.append(Bytes::from_static(b"two")).await;
@@ -370,7 +562,7 @@ mod tests {
             let index = root.path().join("live/a/r/index");
             let seen = seen.clone();
             writer
-                .finish("live/a/r/index".into(), format!("{n}\n"), move |result| {
+                .finish("live/a/r/index".into(), format!("{n}\n"), String::new(), move |result| {
                     assert!(result.is_ok());
                     let named = std::fs::read(&path).expect("the segment");
                     let lines = std::fs::read_to_string(&index).expect("the index");
@@ -393,17 +585,17 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_told_and_the_next_segment_tries_anew() {
         let root = tempfile::tempdir().expect("a folder");
-        let disk = Disk::new(root.path(), 1, Fsync::None).expect("a disk");
+        let disk = Disk::new(root.path(), &root.path().join(".running"), 1, Fsync::None).expect("a disk");
         std::fs::write(
             root.path().join("blocked"),
             "a file where a folder should be",
         )
         .expect("written");
         let results = Arc::new(Mutex::new(Vec::new()));
-        let writer = disk.writer();
+        let writer = disk.writer("a");
         for object in ["blocked/0.ts", "free/1.ts"] {
             let results = results.clone();
-            writer.open(object.to_owned()).await;
+            writer.open(object.to_owned(), "m".into(), "x\n".into()).await;
             writer.append(Bytes::from_static(b"x")).await;
             let done = move |result: Result<(), WriteError>| {
                 results
@@ -412,7 +604,7 @@ mod tests {
                     .push(result.map_err(|e| e.to_string()));
             };
             writer
-                .finish("free/index".into(), "line\n".into(), done)
+                .finish("free/index".into(), "line\n".into(), "lost\n".into(), done)
                 .await;
         }
         writer.flush().await;
@@ -426,7 +618,7 @@ mod tests {
         assert_eq!(results[1], Ok(()));
         assert_eq!(
             std::fs::read(root.path().join("free/index")).expect("index"),
-            b"line\n"
+            b"lost\nline\n"
         );
     }
 }
