@@ -1,0 +1,25 @@
+# make run    builds and starts the server with a demo stream on live/demo
+# make test   everything that CI checks: format, lints, tests, docs; installs what the tests need
+# make setup  only installs what the tests need
+# make web    only fetches hls.js for the page at /
+
+# Most end-to-end tests wait for media to pass in real time, so more of them run than there are cores.
+export RUST_TEST_THREADS ?= 4
+
+.PHONY: run test setup web
+
+run: web
+	cargo build --release
+	target/release/millstream serve --demo
+
+test: setup
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+setup:
+	scripts/setup.sh tests
+
+web:
+	scripts/setup.sh web

@@ -1,0 +1,17 @@
+//! The whole way, on real input: ffmpeg and our own publisher push, ffprobe, Chromium and readers
+//! written for these tests read. Nothing here uses the server's own modules.
+//!
+//! A tool that is missing fails a test, it does not skip it: run `make setup`.
+#![allow(clippy::disallowed_methods)] // Tests wait for real media in real time.
+
+mod support;
+
+mod push;
+mod remux;
+
+mod live_playlist;
+mod playback;
+
+mod bad_input;
+mod delivery;
+mod shutdown;

@@ -1,0 +1,102 @@
+//! What is left when the server goes: properly, or like a light.
+
+use crate::support::clips::{SHOW, SHOW_SHORT_GOP};
+use crate::support::http;
+use crate::support::lossless;
+use crate::support::playlist::{Media, Multivariant};
+use crate::support::publisher::{Speed, ffmpeg_push};
+use crate::support::recording::{Recording, finished, join};
+use crate::support::server::Server;
+use rustix::process::Signal;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const PUSHED: Duration = Duration::from_secs(7);
+
+#[test]
+fn sigterm_loses_nothing() {
+    ends_properly(Signal::TERM);
+}
+
+#[test]
+fn ctrl_c_loses_nothing() {
+    ends_properly(Signal::INT);
+}
+
+fn ends_properly(signal: Signal) {
+    let data = tempfile::tempdir().expect("a folder for the server");
+    let mut server = Server::start(data.path(), &[]);
+    let publisher = ffmpeg_push(&SHOW, &server.publish_url("cut"), Speed::RealTime);
+    sleep(PUSHED);
+    let asked = Instant::now();
+    let status = server.stop(signal);
+    assert!(status.success(), "{status}");
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "it took {:?}",
+        asked.elapsed()
+    );
+    drop(publisher);
+
+    let server = Server::start(data.path(), &[]);
+    let index = server.index_url("cut");
+    let recording = Recording::of_index(&index);
+    assert!(recording.playlist.ended, "the playlist has its end");
+    let seconds = lossless::assert_beginning(&SHOW, &index);
+    assert!(
+        seconds > PUSHED.as_secs_f64() - 1.5,
+        "{seconds} s of {PUSHED:?}"
+    );
+}
+
+#[test]
+fn a_killed_server_leaves_what_it_had_named() {
+    let data = tempfile::tempdir().expect("a folder for the server");
+    let mut server = Server::start(data.path(), &[]);
+    let publisher = ffmpeg_push(
+        &SHOW_SHORT_GOP,
+        &server.publish_url("killed"),
+        Speed::RealTime,
+    );
+    sleep(PUSHED);
+    let index = server.index_url("killed");
+    let variant = Multivariant::parse(&http::get(&index).text()).expect("a multivariant playlist");
+    let media =
+        Media::parse(&http::get(&join(&index, &variant.uri)).text()).expect("a media playlist");
+    let named: Vec<String> = media
+        .segments
+        .iter()
+        .map(|segment| segment.uri.clone())
+        .collect();
+    server.kill();
+    drop(publisher);
+
+    let server = Server::start(data.path(), &[("hls.reconnect_window", "1s")]);
+    let index = server.index_url("killed");
+    let recording = finished(&index);
+    let left: Vec<String> = recording
+        .playlist
+        .segments
+        .iter()
+        .map(|segment| segment.uri.clone())
+        .collect();
+    assert!(
+        left.starts_with(&named),
+        "{named:?} were named, {left:?} are left"
+    );
+    lossless::assert_beginning(&SHOW_SHORT_GOP, &index);
+
+    // The next push is a recording of its own; the old one stays.
+    let _publisher = ffmpeg_push(
+        &SHOW_SHORT_GOP,
+        &server.publish_url("killed"),
+        Speed::RealTime,
+    );
+    crate::support::wait_for("the next recording", Duration::from_secs(15), || {
+        let variant =
+            Multivariant::parse(&http::get(&index).text()).expect("a multivariant playlist");
+        (!recording.url.ends_with(&variant.uri) && variant.uri.ends_with("media.m3u8"))
+            .then_some(())
+    });
+    Recording::read(&recording.url);
+}
