@@ -67,7 +67,10 @@ pub fn recover(disk: &Disk, settings: Settings, now: WallTime) -> io::Result<Rec
     let mut recovered = Recovered::default();
     for path in markers(disk.markers())? {
         let name = path.strip_prefix(disk.markers()).ok();
-        let Some(key) = name.and_then(Path::to_str).and_then(RecordingKey::of_marker) else {
+        let Some(key) = name
+            .and_then(Path::to_str)
+            .and_then(RecordingKey::of_marker)
+        else {
             tracing::warn!(path = %path.display(), "not a marker; it is left alone");
             continue;
         };
@@ -250,7 +253,8 @@ impl<'a> Recovery<'a> {
             }
             None if was_listed => {
                 segment.gap = true;
-                segment.duration = Duration::from_secs(i64::from(self.index.target_duration_s.max(1)));
+                segment.duration =
+                    Duration::from_secs(i64::from(self.index.target_duration_s.max(1)));
                 recovered.lost += 1;
                 tracing::error!(recording = %self.key, number = segment.number, "a segment is lost; it is a gap now");
             }

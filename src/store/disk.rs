@@ -549,12 +549,15 @@ mod tests {
     #[tokio::test]
     async fn a_segment_has_its_name_and_its_line_before_anybody_is_told() {
         let root = tempfile::tempdir().expect("a folder");
-        let disk = Disk::new(root.path(), &root.path().join(".running"), 2, Fsync::Part).expect("a disk");
+        let disk =
+            Disk::new(root.path(), &root.path().join(".running"), 2, Fsync::Part).expect("a disk");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let writer = disk.writer("a");
         for n in 0..3 {
             let object = format!("live/a/r/0000/{n}.ts");
-            writer.open(object.clone(), "m".into(), format!("{n}\n")).await;
+            writer
+                .open(object.clone(), "m".into(), format!("{n}\n"))
+                .await;
             writer.append(Bytes::from_static(b"one ")).await;
             writer.end_part().await;
             writer.append(Bytes::from_static(b"two")).await;
@@ -562,12 +565,17 @@ mod tests {
             let index = root.path().join("live/a/r/index");
             let seen = seen.clone();
             writer
-                .finish("live/a/r/index".into(), format!("{n}\n"), String::new(), move |result| {
-                    assert!(result.is_ok());
-                    let named = std::fs::read(&path).expect("the segment");
-                    let lines = std::fs::read_to_string(&index).expect("the index");
-                    seen.lock().expect("not poisoned").push((named, lines));
-                })
+                .finish(
+                    "live/a/r/index".into(),
+                    format!("{n}\n"),
+                    String::new(),
+                    move |result| {
+                        assert!(result.is_ok());
+                        let named = std::fs::read(&path).expect("the segment");
+                        let lines = std::fs::read_to_string(&index).expect("the index");
+                        seen.lock().expect("not poisoned").push((named, lines));
+                    },
+                )
                 .await;
         }
         writer.flush().await;
@@ -585,7 +593,8 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_told_and_the_next_segment_tries_anew() {
         let root = tempfile::tempdir().expect("a folder");
-        let disk = Disk::new(root.path(), &root.path().join(".running"), 1, Fsync::None).expect("a disk");
+        let disk =
+            Disk::new(root.path(), &root.path().join(".running"), 1, Fsync::None).expect("a disk");
         std::fs::write(
             root.path().join("blocked"),
             "a file where a folder should be",
@@ -595,7 +604,9 @@ mod tests {
         let writer = disk.writer("a");
         for object in ["blocked/0.ts", "free/1.ts"] {
             let results = results.clone();
-            writer.open(object.to_owned(), "m".into(), "x\n".into()).await;
+            writer
+                .open(object.to_owned(), "m".into(), "x\n".into())
+                .await;
             writer.append(Bytes::from_static(b"x")).await;
             let done = move |result: Result<(), WriteError>| {
                 results

@@ -132,7 +132,11 @@ impl Found {
                 false => len = open.at,
             }
         }
-        let span = if self.video.count > 0 { &self.video } else { &self.audio };
+        let span = if self.video.count > 0 {
+            &self.video
+        } else {
+            &self.audio
+        };
         (span.count > 0).then(|| Salvaged {
             len,
             duration: span.duration(),
@@ -168,11 +172,14 @@ impl Adts {
             let skipped = self.left.min(data.len());
             self.left = self.left.saturating_sub(skipped);
             data = data.get(skipped..).unwrap_or_default();
-            let wanted = Self::HEADER.saturating_sub(self.header.len()).min(data.len());
+            let wanted = Self::HEADER
+                .saturating_sub(self.header.len())
+                .min(data.len());
             if self.left > 0 || wanted == 0 {
                 return;
             }
-            self.header.extend_from_slice(data.get(..wanted).unwrap_or_default());
+            self.header
+                .extend_from_slice(data.get(..wanted).unwrap_or_default());
             data = data.get(wanted..).unwrap_or_default();
             if let [0xff, sync, c, d, e, f, _] = self.header[..]
                 && sync & 0xf6 == 0xf0
@@ -190,7 +197,9 @@ impl Adts {
     /// Ticks that the frames last; `None` if it is not AAC.
     fn duration(&self) -> Option<u64> {
         let samples = self.frames.checked_mul(SAMPLES_PER_ADTS_FRAME)?;
-        let ticks = samples.checked_mul(90_000)?.checked_div(self.frequency.into())?;
+        let ticks = samples
+            .checked_mul(90_000)?
+            .checked_div(self.frequency.into())?;
         (ticks > 0).then_some(ticks)
     }
 }
