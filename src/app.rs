@@ -3,12 +3,15 @@
 use crate::cli::{Clip, Pusher, Speed};
 use crate::config::{self, Config};
 use crate::control::auth::{FreshKey, Keys, Policy};
+use crate::control::journal::Index;
 use crate::control::live::SecondPublisher;
+use crate::control::shelf::Playlists;
 use crate::control::{self, Control};
 use crate::id::ChannelId;
+use crate::key::RecordingKey;
 use crate::net::{self, Listener, Timeouts};
-use crate::store::Store;
 use crate::store::disk::{Disk, Fsync};
+use crate::store::{Remote, Spool, Store, spool};
 use crate::{clock, http, publish, recover, segment};
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +22,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long running sessions have to write what they hold when the server stops.
 const SESSIONS_END_MAX: Duration = Duration::from_secs(10);
+/// How long a stop waits for a remote store.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// The clip of `--demo`.
 const DEMO: &[u8] = include_bytes!("../assets/demo.flv");
 /// Pause before the demo publishes again after it was ended.
@@ -104,6 +109,16 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
         );
     }
     control.end_recordings().await;
+    if let Some(spool) = control.disk().spool()
+        && tokio::time::timeout(DRAIN_MAX, spool.drain())
+            .await
+            .is_err()
+    {
+        tracing::warn!(
+            bytes = spool.used(),
+            "the store has not confirmed everything; the next start goes on with it"
+        );
+    }
     stop.cancel();
     // Answers under way have their own limit; a panic there is logged by the runtime.
     let _ = delivery.await;
@@ -128,15 +143,7 @@ fn make_control(config: &Config) -> Result<(Control, Option<FreshKey>), StartErr
         let path = path.to_owned();
         move |source| StartError::Data { path, source }
     };
-    let root = config.data_dir.join("media");
-    let store = Store::local(&root)?;
-    let fsync = match config.store.fsync {
-        config::Fsync::None => Fsync::None,
-        config::Fsync::Segment => Fsync::Segment,
-        config::Fsync::Part => Fsync::Part,
-    };
-    let markers = config.data_dir.join("running");
-    let disk = Disk::new(&root, &markers, config.store.writers, fsync).map_err(data(&root))?;
+    let (store, disk) = open_store(config)?;
     let policy = match config.auth.publish {
         config::Publish::Key => Policy::Key,
         config::Publish::Open => Policy::Open,
@@ -160,7 +167,47 @@ fn make_control(config: &Config) -> Result<(Control, Option<FreshKey>), StartErr
         },
         cache_bytes: config.http.cache.0,
     };
-    Ok((Control::new(settings, store, disk, keys), fresh))
+    Ok((Control::new(settings, store, disk, keys)?, fresh))
+}
+
+/// The store, and what writes into it or into its spool.
+fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
+    let fsync = match config.store.fsync {
+        config::Fsync::None => Fsync::None,
+        config::Fsync::Segment => Fsync::Segment,
+        config::Fsync::Part => Fsync::Part,
+    };
+    let markers = config.data_dir.join("running");
+    let writers = config.store.writers;
+    let root = match config.store.folder() {
+        Some(folder) if folder.as_os_str().is_empty() => config.data_dir.join("media"),
+        Some(folder) => folder,
+        None => config.data_dir.join("spool"),
+    };
+    let data = |source| StartError::Data {
+        path: root.clone(),
+        source,
+    };
+    if config.store.folder().is_some() {
+        let store = Store::local(&root)?;
+        let disk = Disk::new(&root, &markers, writers, fsync).map_err(data)?;
+        return Ok((store, disk));
+    }
+    let store = Store::remote(&config.store.remote())?;
+    let settings = spool::Settings {
+        limit: config.spool.limit.0,
+        uploads: config.spool.uploads,
+        index_interval: config.store.index_interval.0,
+        keep: 2 * config.hls.window,
+    };
+    let window = config.hls.window;
+    let shelves = config
+        .store
+        .publish_playlists
+        .then(|| -> spool::Shelves { Box::new(move |key| Box::new(Playlists::new(key, window))) });
+    let spool = Spool::new(&root, store.clone(), settings, shelves);
+    let disk = Disk::with_spool(&root, &markers, writers, fsync, spool).map_err(data)?;
+    Ok((store, disk))
 }
 
 /// Finishes what an earlier process was writing when it was killed.
@@ -168,7 +215,7 @@ fn take_up(control: &Control, config: &Config) -> Result<(), StartError> {
     let settings = recover::Settings {
         policy: config.hls.policy(),
         reconnect_window: config.hls.reconnect_window.0,
-        keeps_segments: true,
+        keeps_segments: control.disk().spool().is_none(),
     };
     let disk = control.disk();
     let found = recover::recover(disk, settings, clock::now());
@@ -176,6 +223,14 @@ fn take_up(control: &Control, config: &Config) -> Result<(), StartError> {
         path: disk.markers().to_owned(),
         source,
     })?;
+    if let Some(spool) = disk.spool() {
+        let is_open = |key: &RecordingKey| disk.markers().join(key.marker()).exists();
+        let resumed = spool.resume(is_open, Index::ends);
+        resumed.map_err(|source| StartError::Data {
+            path: disk.root().to_owned(),
+            source,
+        })?;
+    }
     for waiting in found.waiting {
         control.take_up(waiting.key, &waiting.index, waiting.left);
     }
@@ -194,6 +249,25 @@ fn publish_settings(config: &Config) -> publish::Settings {
             idle: config.rtmp.idle_timeout.0,
         },
         message_max: usize::try_from(config.ingest.message_max.0).unwrap_or(usize::MAX),
+    }
+}
+
+impl config::Store {
+    /// The folder of a local store, empty for the usual one; `None` if the store is a remote one.
+    fn folder(&self) -> Option<PathBuf> {
+        self.url.strip_prefix("file:").map(PathBuf::from)
+    }
+
+    fn remote(&self) -> Remote {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Remote {
+            url: self.url.clone(),
+            endpoint: given(&self.endpoint),
+            region: given(&self.region),
+            path_style: self.path_style,
+            access_key_id: given(&self.access_key_id),
+            secret_access_key: given(&self.secret_access_key.0),
+        }
     }
 }
 

@@ -225,6 +225,20 @@ impl Index {
         index
     }
 
+    /// Numbers of the segments in an index, each with the length of the index up to its line's end.
+    pub fn ends(text: &[u8]) -> Vec<(u64, u64)> {
+        let mut end = 0;
+        let lines = text.split_inclusive(|byte| *byte == b'\n');
+        let ends = lines.filter_map(|line| {
+            end += line.len() as u64;
+            match serde_json::from_slice(line) {
+                Ok(Line::Segment(segment)) => Some((segment.number, end)),
+                _ => None,
+            }
+        });
+        ends.collect()
+    }
+
     /// Reads on.
     pub fn extend(&mut self, text: &[u8]) {
         for line in text.split(|byte| *byte == b'\n') {

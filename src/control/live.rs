@@ -12,6 +12,7 @@ use crate::clock;
 use crate::id::{ChannelId, RecordingId};
 use crate::key::RecordingKey;
 use crate::media::{Begin, WallTime};
+use crate::store::Spool;
 use crate::store::disk::{WriteError, Writer};
 use dashmap::DashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,6 +49,11 @@ pub enum Refused {
     /// It has a publisher that did not let go in time.
     #[error("the publisher that channel {0} has does not end; try again")]
     Stuck(ChannelId),
+    /// What running publishers send may not find room any more.
+    #[error(
+        "the store is not reachable and the space for what waits for it is nearly used up; try again later"
+    )]
+    Full,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -121,6 +127,9 @@ impl Registry {
         loop {
             if self.stopping.load(std::sync::atomic::Ordering::Acquire) {
                 return Err(Refused::Stopping);
+            }
+            if control.disk().spool().is_some_and(Spool::refuses) {
+                return Err(Refused::Full);
             }
             let slot = self.slot(control, channel);
             let mut gone = match slot.try_claim(control) {

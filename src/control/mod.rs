@@ -8,6 +8,7 @@ pub mod auth;
 pub mod journal;
 pub mod live;
 pub mod recording;
+pub mod shelf;
 
 use crate::id::ChannelId;
 use crate::key::{Container, MediaPath, RecordingKey};
@@ -30,7 +31,8 @@ pub struct Control(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
-    store: Store,
+    /// What is read for viewers: the spool first, if there is one.
+    segments: Store,
     disk: Disk,
     cache: SegmentCache,
     keys: Keys,
@@ -107,17 +109,27 @@ pub enum Lookup {
 }
 
 impl Control {
-    /// Serves and fills `store`, which is what `disk` writes.
-    pub fn new(settings: Settings, store: Store, disk: Disk, keys: Keys) -> Self {
-        Self(Arc::new(Inner {
-            archive: Archive::new(store.clone(), settings.window_segments),
+    /// Serves and fills `store`, which is what `disk` writes, by way of its spool if it has one.
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        disk: Disk,
+        keys: Keys,
+    ) -> Result<Self, store::Error> {
+        let spool = disk.spool().cloned();
+        let segments = match spool {
+            Some(_) => store.behind(disk.root())?,
+            None => store.clone(),
+        };
+        Ok(Self(Arc::new(Inner {
+            archive: Archive::new(store, spool, settings.window_segments),
             cache: SegmentCache::new(settings.cache_bytes),
             registry: Registry::default(),
             settings,
-            store,
+            segments,
             disk,
             keys,
-        }))
+        })))
     }
 
     /// The keys of all channels.
@@ -200,10 +212,10 @@ impl Control {
     /// The bytes of segment `number`.
     pub async fn segment(&self, key: &RecordingKey, number: u64) -> Result<SegmentBody, Lookup> {
         let object = key.segment(number, Container::Ts);
-        match self.0.cache.get_or_read(&self.0.store, &object).await {
+        match self.0.cache.get_or_read(&self.0.segments, &object).await {
             Ok(Cached::Whole(bytes)) => Ok(SegmentBody::Whole(bytes)),
             Ok(Cached::TooLarge(meta)) => Ok(SegmentBody::Stored(StoredSegment {
-                store: self.0.store.clone(),
+                store: self.0.segments.clone(),
                 object,
                 meta,
             })),

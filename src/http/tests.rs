@@ -74,7 +74,7 @@ async fn world(limits: Limits) -> World {
     };
     let keys = Keys::load(Policy::Open, None).expect("no file");
     let store = Store::local(dir.path()).expect("a store");
-    let control = Control::new(settings, store.clone(), disk, keys);
+    let control = Control::new(settings, store.clone(), disk, keys).expect("a store");
     let (claim, key) = push(&control, "a~b").await;
     for (number, len) in [(0, 10), (1, LARGE), (2, 0)] {
         let object = key.segment(number, Container::Ts);

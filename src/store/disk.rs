@@ -11,6 +11,7 @@
 //! The queue of a thread is bounded. When it is full, writers wait, so publishers are slowed down
 //! by TCP; nothing is dropped.
 
+use super::Spool;
 use crate::clock;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -53,6 +54,7 @@ struct Inner {
     root: PathBuf,
     markers: PathBuf,
     fsync: Fsync,
+    spool: Option<Spool>,
     threads: Vec<mpsc::Sender<Queued>>,
     next: AtomicU64,
     hasher: std::hash::RandomState,
@@ -116,6 +118,27 @@ enum Job {
 impl Disk {
     /// Writes objects under `root` and markers under `markers` with so many threads.
     pub fn new(root: &Path, markers: &Path, threads: usize, fsync: Fsync) -> io::Result<Self> {
+        Self::make(root, markers, threads, fsync, None)
+    }
+
+    /// The same for a remote store: what is written goes on to `spool`, whose directory `root` is.
+    pub fn with_spool(
+        root: &Path,
+        markers: &Path,
+        threads: usize,
+        fsync: Fsync,
+        spool: Spool,
+    ) -> io::Result<Self> {
+        Self::make(root, markers, threads, fsync, Some(spool))
+    }
+
+    fn make(
+        root: &Path,
+        markers: &Path,
+        threads: usize,
+        fsync: Fsync,
+        spool: Option<Spool>,
+    ) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
         std::fs::create_dir_all(markers)?;
         let threads = (0..threads.max(1)).map(|nth| {
@@ -124,6 +147,7 @@ impl Disk {
                 root: root.to_owned(),
                 markers_root: markers.to_owned(),
                 fsync,
+                spool: spool.clone(),
                 open: HashMap::new(),
                 folder: HashMap::new(),
                 markers: HashMap::new(),
@@ -139,6 +163,7 @@ impl Disk {
             root: root.to_owned(),
             markers: markers.to_owned(),
             fsync,
+            spool: spool.clone(),
             threads: threads.collect::<io::Result<_>>()?,
             next: AtomicU64::new(0),
             hasher: std::hash::RandomState::new(),
@@ -150,6 +175,11 @@ impl Disk {
         &self.0.root
     }
 
+    /// Where it goes from here, if the store is a remote one.
+    pub fn spool(&self) -> Option<&Spool> {
+        self.0.spool.as_ref()
+    }
+
     /// The directory of the markers.
     pub fn markers(&self) -> &Path {
         &self.0.markers
@@ -158,7 +188,7 @@ impl Disk {
     /// Appends `line` to the object `index` at once, on this thread: at the start, before writers.
     pub fn append_now(&self, index: &str, line: &str) -> io::Result<()> {
         let Inner { root, fsync, .. } = &*self.0;
-        append_line(root, &root.join(index), line, *fsync)
+        append_line(root, &root.join(index), line, *fsync).map(drop)
     }
 
     /// A writer for one session into `folder`. All writers into one folder share a thread, so what
@@ -272,6 +302,7 @@ struct Thread {
     root: PathBuf,
     markers_root: PathBuf,
     fsync: Fsync,
+    spool: Option<Spool>,
     open: HashMap<u64, Growing>,
     /// The folder that each writer made last.
     folder: HashMap<u64, PathBuf>,
@@ -284,8 +315,10 @@ struct Thread {
 
 /// A file without its name yet.
 struct Growing {
+    object: String,
     path: PathBuf,
     file: Result<File, WriteError>,
+    size: u64,
 }
 
 impl Thread {
@@ -310,15 +343,9 @@ impl Thread {
                     lost,
                     done,
                 } => {
-                    let result = self.finish(writer);
-                    let line = if result.is_ok() { line } else { lost };
-                    if let Err(error) = self.line(&index, &line) {
-                        // The bytes have their name, by which a start after a crash finds them.
-                        tracing::error!(%error, source = %error.source, "an index is behind; its line waits");
-                    }
-                    done(result);
+                    done(self.store(writer, &index, &line, &lost));
                 }
-                Job::Line { index, line, done } => done(self.line(&index, &line)),
+                Job::Line { index, line, done } => done(self.note(&index, &line)),
                 Job::Unmark { marker, index } => self.unmark(&marker, &index),
                 Job::Flush { done } => {
                     // Nobody waits any more if this fails.
@@ -327,7 +354,9 @@ impl Thread {
                 Job::Close => {
                     self.folder.remove(&writer);
                     self.markers.remove(&writer);
-                    self.open.remove(&writer);
+                    if let (Some(open), Some(spool)) = (self.open.remove(&writer), &self.spool) {
+                        spool.shrank(open.size);
+                    }
                 }
             }
         }
@@ -395,6 +424,9 @@ impl Thread {
         if self.owed.contains_key(index) {
             return;
         }
+        if let Some(spool) = &self.spool {
+            spool.ended(index);
+        }
         let path = self.markers_root.join(marker);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -406,8 +438,31 @@ impl Thread {
 
     fn open(&mut self, writer: u64, object: &str) {
         let path = self.root.join(format!("{object}.part"));
-        let file = self.create(writer, &path);
-        self.open.insert(writer, Growing { path, file });
+        let file = match self.spool.as_ref().is_none_or(Spool::has_room) {
+            true => self.create(writer, &path),
+            false => Err(failed("write", &path)(io::Error::new(
+                io::ErrorKind::StorageFull,
+                "the spool has reached its limit",
+            ))),
+        };
+        let object = object.to_owned();
+        let growing = Growing {
+            object,
+            path,
+            file,
+            size: 0,
+        };
+        if let Some(given_up) = self.open.insert(writer, growing) {
+            self.give_up(&given_up);
+        }
+    }
+
+    /// Half a segment is of no use, and its room may be just what is missing.
+    fn give_up(&mut self, growing: &Growing) {
+        let _ = std::fs::remove_file(&growing.path);
+        if let Some(spool) = &self.spool {
+            spool.shrank(growing.size);
+        }
     }
 
     fn create(&mut self, writer: u64, path: &Path) -> Result<File, WriteError> {
@@ -429,6 +484,10 @@ impl Thread {
         {
             growing.file = Err(failed("write", &growing.path)(error));
         }
+        if let (Ok(_), Some(spool)) = (&growing.file, &self.spool) {
+            growing.size += bytes.len() as u64;
+            spool.grew(bytes.len() as u64);
+        }
     }
 
     fn sync(&mut self, writer: u64) {
@@ -442,29 +501,30 @@ impl Thread {
         }
     }
 
-    fn finish(&mut self, writer: u64) -> Result<(), WriteError> {
+    /// Gives the open object its name; returns it and its size, if there was one.
+    fn finish(&mut self, writer: u64) -> Result<Option<(String, u64)>, WriteError> {
         if self.fsync != Fsync::None {
             self.sync(writer);
         }
-        let Some(Growing { path, file }) = self.open.remove(&writer) else {
-            return Ok(());
+        let Some(growing) = self.open.remove(&writer) else {
+            return Ok(None);
         };
-        let named = path.with_extension("");
-        let result =
-            file.and_then(|_| std::fs::rename(&path, &named).map_err(failed("name", &named)));
-        if result.is_err() {
-            // Half a segment is of no use, and its room may be just what is missing.
-            let _ = std::fs::remove_file(&path);
+        let named = growing.path.with_extension("");
+        let rename = |()| std::fs::rename(&growing.path, &named).map_err(failed("name", &named));
+        let whole = growing.file.as_ref().map(drop).map_err(Clone::clone);
+        if let Err(error) = whole.and_then(rename) {
+            self.give_up(&growing);
             self.folder.remove(&writer);
-            return result;
+            return Err(error);
         }
-        match (self.fsync, named.parent()) {
-            (Fsync::None, _) | (_, None) => Ok(()),
-            (_, Some(folder)) => sync_folder(folder).map_err(failed("sync the folder", folder)),
+        if let (true, Some(folder)) = (self.fsync != Fsync::None, named.parent()) {
+            sync_folder(folder).map_err(failed("sync the folder", folder))?;
         }
+        Ok(Some((growing.object, growing.size)))
     }
 
-    fn line(&mut self, index: &str, line: &str) -> Result<(), WriteError> {
+    /// Appends to an index; returns its length.
+    fn line(&mut self, index: &str, line: &str) -> Result<u64, WriteError> {
         let path = self.root.join(index);
         let mut text = self.owed.remove(index).unwrap_or_default();
         text += line;
@@ -478,10 +538,45 @@ impl Thread {
         }
         appended.map_err(failed("append to", &path))
     }
+
+    /// Data, then index: what was written gets its name, then its line, and goes on to the spool.
+    fn store(
+        &mut self,
+        writer: u64,
+        index: &str,
+        line: &str,
+        lost: &str,
+    ) -> Result<(), WriteError> {
+        let finished = self.finish(writer);
+        let line = if finished.is_ok() { line } else { lost };
+        let index_len = self.line(index, line).inspect_err(|error| {
+            // The bytes have their name, by which a start after a crash finds them.
+            tracing::error!(%error, source = %error.source, "an index is behind; its line waits");
+        });
+        let index_len = index_len.ok();
+        if let Some(spool) = &self.spool {
+            match (&finished, index_len) {
+                (Ok(Some((object, size))), _) => {
+                    spool.stored(object.clone(), *size, index, index_len);
+                }
+                (_, Some(index_len)) => spool.noted(index, index_len),
+                (_, None) => {}
+            }
+        }
+        finished.map(drop)
+    }
+
+    fn note(&mut self, index: &str, line: &str) -> Result<(), WriteError> {
+        let index_len = self.line(index, line)?;
+        if let Some(spool) = &self.spool {
+            spool.noted(index, index_len);
+        }
+        Ok(())
+    }
 }
 
-/// Appends all of `text` or nothing.
-fn append_line(root: &Path, path: &Path, text: &str, fsync: Fsync) -> io::Result<()> {
+/// Appends all of `text` or nothing; returns the new length.
+fn append_line(root: &Path, path: &Path, text: &str, fsync: Fsync) -> io::Result<u64> {
     let open = || OpenOptions::new().append(true).open(path);
     let mut file = match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -502,7 +597,7 @@ fn append_line(root: &Path, path: &Path, text: &str, fsync: Fsync) -> io::Result
     } else if fsync != Fsync::None {
         file.sync_data()?;
     }
-    written
+    written.map(|()| before + text.len() as u64)
 }
 
 /// Makes `folder` below `root`; with `fsync`, so that a power cut does not unmake it.
