@@ -9,7 +9,7 @@ use crate::control::shelf::Playlists;
 use crate::control::{self, Control};
 use crate::id::ChannelId;
 use crate::key::RecordingKey;
-use crate::net::{self, Listener, Timeouts};
+use crate::net::{self, Listener, Pace, Timeouts};
 use crate::store::disk::{Disk, Fsync};
 use crate::store::{Remote, Spool, Store, spool};
 use crate::{clock, http, publish, recover, segment};
@@ -288,9 +288,15 @@ async fn accept(
     settings: publish::Settings,
     sessions: TaskTracker,
 ) {
+    let pace = Pace::default();
     loop {
         let accepted = listener.accept().await;
-        sessions.spawn(publish::serve(control.clone(), settings, accepted));
+        sessions.spawn(publish::serve(
+            control.clone(),
+            settings,
+            pace.clone(),
+            accepted,
+        ));
     }
 }
 

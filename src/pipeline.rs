@@ -23,8 +23,11 @@ pub const FRAME_WAIT: Duration = Duration::from_secs(2);
 pub const LEAD_IN_MAX: Duration = Duration::from_ms(500);
 /// Bytes that may wait for the first key frame and the second track; bounds a session's memory.
 pub const HELD_BYTES_MAX: usize = 8 << 20;
-/// Bytes of a growing part that are handed over before the part ends; bounds a session's memory.
-pub const WRITE_BYTES: usize = 192 << 10;
+/// Room for muxed bytes: what does not fit is handed over before the part ends. Bounds a session's
+/// memory, and the same room is used again once its bytes are written.
+pub const BLOCK_BYTES: usize = 96 << 10;
+/// A frame takes at most so much more room as packets than as it came, beside its share of headers.
+const PACKETS_PER_FRAME: usize = 3;
 
 /// What is to be done, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,9 +77,17 @@ pub struct Pipeline {
     /// Set while a changed video configuration waits for its first key frame.
     awaits_key: bool,
     dates: Option<(Timestamp, WallTime)>,
+    keys: Option<KeyFrames>,
     out: BytesMut,
     effects: VecDeque<Effect>,
     stats: Stats,
+}
+
+/// When the last two frames came with which a segment could begin.
+#[derive(Clone, Copy, Debug)]
+struct KeyFrames {
+    last: Timestamp,
+    apart: Duration,
 }
 
 #[derive(Debug)]
@@ -117,6 +128,7 @@ impl Pipeline {
             state: State::Gathering(Held::default()),
             awaits_key: false,
             dates: None,
+            keys: None,
             out: BytesMut::new(),
             effects: VecDeque::new(),
             stats: Stats::default(),
@@ -167,6 +179,16 @@ impl Pipeline {
         if let Some(at) = end.or_else(|| self.segmenter.opening().map(|o| o.start)) {
             self.end_segment(at);
         }
+    }
+
+    /// Whether a key frame that would end the segment is expected within `time`, by the distance of
+    /// the last two.
+    pub fn key_frame_is_due(&self, time: Duration) -> bool {
+        let (Some(keys), Some(now)) = (self.keys, self.timeline.end()) else {
+            return false;
+        };
+        let expected = keys.last + keys.apart;
+        expected - now <= time && self.segmenter.would_end_at(expected.max(now))
     }
 
     /// What has been counted so far.
@@ -312,6 +334,11 @@ impl Pipeline {
         } else if switched {
             muxer.set_tracks(tracks.clone());
         }
+        if is_video && arrival.can_start {
+            let last = arrival.frame.dts;
+            let apart = self.keys.map_or(Duration::ZERO, |keys| last - keys.last);
+            self.keys = Some(KeyFrames { last, apart });
+        }
         self.cut(&arrival, now);
         self.mux(&arrival.frame);
     }
@@ -400,12 +427,18 @@ impl Pipeline {
             TrackKind::Video => self.stats.video_frames += 1,
             TrackKind::Audio => self.stats.audio_frames += 1,
         }
+        // A growing buffer would be copied, so a full one is handed over first.
+        let needs = frame.data.len() + frame.data.len() / 32 + PACKETS_PER_FRAME * 188;
+        if self.out.capacity() - self.out.len() < needs {
+            if !self.out.is_empty() {
+                let full = self.out.split().freeze();
+                self.effects.push_back(Effect::Write(full));
+            }
+            self.out.reserve(needs.max(BLOCK_BYTES));
+        }
         let before = self.out.len();
         muxer.write(frame, &mut self.out);
         self.segmenter.wrote(self.out.len() - before);
-        if self.out.len() >= WRITE_BYTES {
-            self.hand_over();
-        }
     }
 
     /// Everything that was muxed becomes bytes to write.

@@ -12,7 +12,7 @@ use crate::flv::{self, TagKind};
 use crate::id::ChannelId;
 use crate::key::Container;
 use crate::media::{Rope, Segment};
-use crate::net::{self, Accepted, Connection, Timeouts};
+use crate::net::{self, Accepted, Connection, Pace, Timeouts};
 use crate::pipeline::{Effect, Pipeline};
 use crate::rtmp::{self, Event, Message, MessageKind, PublishRequest, Refusal, StreamId};
 use crate::segment::Policy;
@@ -52,7 +52,7 @@ enum End {
 }
 
 /// Serves one connection until it ends. Whatever it does, nobody else notices.
-pub async fn serve(control: Control, settings: Settings, accepted: Accepted) {
+pub async fn serve(control: Control, settings: Settings, pace: Pace, accepted: Accepted) {
     let Accepted {
         stream,
         peer,
@@ -62,7 +62,7 @@ pub async fn serve(control: Control, settings: Settings, accepted: Accepted) {
         message_size_max: settings.message_max,
         ..rtmp::Config::default()
     };
-    let mut connection = Connection::new(stream, peer, config, settings.timeouts);
+    let mut connection = Connection::new(stream, peer, config, settings.timeouts, pace);
     loop {
         match connection.next().await {
             Ok(Some(Event::Publish(request))) => {
@@ -170,11 +170,22 @@ impl Publishing {
     }
 
     async fn take_media(&mut self, connection: &mut Connection, stream: StreamId) -> End {
+        let told = self.claim.told_to_end();
+        tokio::pin!(told);
         loop {
-            let event = tokio::select! {
-                biased;
-                ending = self.claim.told_to_end() => return End::Told(ending),
-                event = connection.next() => event,
+            let event = match connection.poll() {
+                Some(event) => Ok(Some(event)),
+                None => {
+                    connection.expect(
+                        self.pipeline
+                            .key_frame_is_due(Connection::patience().into()),
+                    );
+                    tokio::select! {
+                        biased;
+                        ending = &mut told => return End::Told(ending),
+                        event = connection.next() => event,
+                    }
+                }
             };
             match event {
                 Ok(Some(Event::Message(message))) if message.stream == stream => {

@@ -49,7 +49,8 @@ const IMPURE: &[(&str, &str)] = &[
     ("std::fs", "files"),
     ("std::net", "sockets"),
     ("std::env", "the environment"),
-    ("std::thread", "threads"),
+    ("thread::spawn", "threads"),
+    ("thread::sleep", "a clock"),
     ("SystemTime", "a clock"),
     ("Instant", "a clock"),
     ("Utc::now", "a clock"),
@@ -58,7 +59,8 @@ const IMPURE: &[(&str, &str)] = &[
     ("rand::", "randomness"),
 ];
 
-/// From here on a file says in its module doc why it is that long, with these words.
+/// Lines of code, without comments, blank lines and tests: from here on a file says in its module
+/// doc why it is that long, with these words.
 const LINES_TO_JUSTIFY: usize = 500;
 const JUSTIFICATION: &str = "500 lines";
 /// No file is longer, whatever it says.
@@ -123,18 +125,23 @@ fn every_module_has_its_row() {
 fn files_are_of_readable_length() {
     let mut report = Report::default();
     for source in sources() {
-        let lines = source.code.lines().count();
+        let lines = source
+            .code
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .count();
         let justified = { source.text.lines() }
             .take_while(|line| line.starts_with("//!"))
             .any(|line| line.contains(JUSTIFICATION));
         if lines > LINES_MAX {
-            let complaint = format!("{lines} lines before its tests, {LINES_MAX} are the most");
-            report.add(&source, LINES_MAX, &complaint);
+            let complaint =
+                format!("{lines} lines of code before its tests, {LINES_MAX} are the most");
+            report.add(&source, 1, &complaint);
         } else if lines > LINES_TO_JUSTIFY && !justified {
             let complaint = format!(
-                "{lines} lines before its tests: split it, or say in the module doc why it has more than {JUSTIFICATION}"
+                "{lines} lines of code before its tests: split it, or say in the module doc why it has more than {JUSTIFICATION}"
             );
-            report.add(&source, LINES_TO_JUSTIFY, &complaint);
+            report.add(&source, 1, &complaint);
         }
     }
     report.finish();

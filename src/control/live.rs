@@ -308,14 +308,17 @@ impl Claim {
     }
 
     /// Waits until the session is told to end, and says why.
-    pub async fn told_to_end(&mut self) -> Ending {
-        loop {
-            if let Some(ending) = *self.end.borrow_and_update() {
-                return ending;
-            }
-            if self.end.changed().await.is_err() {
-                // The sender lives in the slot as long as this claim does.
-                std::future::pending::<()>().await;
+    pub fn told_to_end(&self) -> impl Future<Output = Ending> + Send + 'static {
+        let mut end = self.end.clone();
+        async move {
+            loop {
+                if let Some(ending) = *end.borrow_and_update() {
+                    return ending;
+                }
+                if end.changed().await.is_err() {
+                    // The sender lives in the slot as long as the claim does.
+                    std::future::pending::<()>().await;
+                }
             }
         }
     }

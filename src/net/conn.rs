@@ -2,22 +2,21 @@
 //!
 //! Whoever holds the connection asks for the next event and answers it; nothing runs beside that.
 
+use super::socket::{Arrived, BEAT, Counted, Pace, Socket};
 use crate::clock;
 use crate::rtmp::{self, Event, Refusal, Session, Stage, StreamId};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::WriteHalf;
 
-/// Room that a read is given. Large enough for the reads of a full-speed publisher to be few.
-const READ_BYTES: usize = 64 << 10;
 /// Answers that a peer has not read. A publisher that never reads gets no more than acknowledgements,
 /// some bytes for every few megabytes that it sends, so this is reached by abuse only.
 const UNREAD_BYTES_MAX: usize = 256 << 10;
+/// How long answers that the socket did not take wait to be offered again.
+const RETRY: Duration = Duration::from_millis(50);
 /// How long the last words may take, and how long the peer has to hang up after them.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -60,11 +59,14 @@ pub enum Error {
 
 /// A socket and the protocol spoken on it.
 pub struct Connection {
-    stream: TcpStream,
+    socket: Socket,
     peer: SocketAddr,
     session: Session,
     timeouts: Timeouts,
-    input: BytesMut,
+    pace: Pace,
+    /// While a publish runs.
+    counted: Option<Counted>,
+    urgent: bool,
     output: VecDeque<Bytes>,
     unread: usize,
     opened: Instant,
@@ -80,14 +82,17 @@ impl Connection {
         peer: SocketAddr,
         config: rtmp::Config,
         timeouts: Timeouts,
+        pace: Pace,
     ) -> Self {
         let now = clock::monotonic();
         Self {
-            stream,
+            socket: Socket::new(stream),
             peer,
             session: Session::new(config, rtmp::Seed(clock::random())),
             timeouts,
-            input: BytesMut::new(),
+            pace,
+            counted: None,
+            urgent: false,
             output: VecDeque::new(),
             unread: 0,
             opened: now,
@@ -102,31 +107,43 @@ impl Connection {
         self.peer
     }
 
-    /// Bytes received.
-    pub fn received(&self) -> u64 {
-        self.session.received()
-    }
-
     /// The next event; `None` when the peer has hung up. Everything that came before an error is
     /// given out before the error. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Result<Option<Event>, Error> {
         loop {
-            if let Some(event) = self.session.poll_event() {
+            if let Some(event) = self.poll() {
                 return Ok(Some(event));
             }
             if let Some(error) = self.failed.take() {
                 return Err(error.into());
             }
-            self.take_output()?;
+            self.send()?;
             if !self.turn().await? {
                 return Ok(None);
             }
         }
     }
 
+    /// The next event that has arrived already.
+    pub fn poll(&mut self) -> Option<Event> {
+        self.session.poll_event()
+    }
+
+    /// Whether the bytes to come are waited for: then they are read when they come, and not at the
+    /// beat at which many publishers are read.
+    pub fn expect(&mut self, urgent: bool) {
+        self.urgent = urgent;
+    }
+
+    /// How long bytes may wait before they are read.
+    pub const fn patience() -> Duration {
+        BEAT
+    }
+
     /// Lets the publish begin.
     pub fn accept(&mut self, stream: StreamId) {
         self.session.accept_publish(stream);
+        self.counted = Some(self.pace.count());
     }
 
     /// Refuses the publish, in words that the encoder shows.
@@ -141,54 +158,47 @@ impl Connection {
 
     /// Sends what is left to say and hangs up in order: what was said is not lost to a reset.
     pub async fn close(mut self) {
-        let goodbye = async {
-            self.take_output()?;
-            while let Some(mut front) = self.output.pop_front() {
-                self.stream.write_all_buf(&mut front).await?;
-            }
-            self.stream.shutdown().await?;
-            // Unread input would turn our FIN into a reset that overtakes the last words.
-            let mut sink = [0; 4096];
-            while self.stream.read(&mut sink).await? > 0 {}
-            Ok::<_, Error>(())
-        };
+        while let Some(bytes) = self.session.poll_output() {
+            self.output.push_back(bytes);
+        }
+        let goodbye = self.socket.say_goodbye(self.output.into_iter());
         // Who does not take the last words in time goes without them.
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     }
 
-    /// Reads, writes or waits once; false when the peer has hung up.
+    /// Reads or waits once; false when the peer has hung up.
     async fn turn(&mut self) -> Result<bool, Error> {
-        let deadline = self.deadline()?;
-        if self.input.capacity() - self.input.len() < READ_BYTES / 4 {
-            self.input.reserve(READ_BYTES);
+        let publishing = self.session.stage() == Stage::Publishing;
+        if !publishing {
+            self.counted = None;
         }
-        let (mut reader, mut writer) = self.stream.split();
-        tokio::select! {
-            read = reader.read_buf(&mut self.input) => {
-                if read? == 0 {
-                    return Ok(false);
-                }
+        self.socket.choose(&self.pace, self.urgent || !publishing)?;
+        let deadline = self.deadline();
+        let until = match self.output.is_empty() {
+            true => deadline,
+            false => deadline.min(clock::monotonic() + RETRY),
+        };
+        match self.socket.read(&self.pace, until).await? {
+            Arrived::Bytes(input) => {
                 self.heard = clock::monotonic();
                 self.pinged = false;
-                let input = self.input.split().freeze();
                 // Reported after the events that the same bytes brought.
-                self.failed = self.session.handle_input(input).err();
+                self.failed = self.session.handle_input(input.freeze()).err();
             }
-            written = write_front(&mut writer, &self.output), if !self.output.is_empty() => {
-                self.wrote(written?);
-            }
-            () = tokio::time::sleep_until(deadline.into()) => self.wake()?,
+            Arrived::Nothing if clock::monotonic() >= deadline => self.wake()?,
+            Arrived::Nothing => {}
+            Arrived::End => return Ok(false),
         }
         Ok(true)
     }
 
     /// When the peer is overdue, or is to be asked for a sign of life.
-    fn deadline(&self) -> Result<Instant, Error> {
-        Ok(match self.session.stage() {
+    fn deadline(&self) -> Instant {
+        match self.session.stage() {
             Stage::Publishing if self.pinged => self.heard + self.timeouts.idle,
             Stage::Publishing => self.heard + self.timeouts.idle / 2,
             _ => self.opened + self.timeouts.publish,
-        })
+        }
     }
 
     fn wake(&mut self) -> Result<(), Error> {
@@ -208,31 +218,24 @@ impl Connection {
         Ok(())
     }
 
-    fn take_output(&mut self) -> Result<(), Error> {
+    /// Sends what the socket takes.
+    fn send(&mut self) -> Result<(), Error> {
         while let Some(bytes) = self.session.poll_output() {
             self.unread += bytes.len();
             self.output.push_back(bytes);
         }
-        if self.unread > UNREAD_BYTES_MAX {
-            return Err(Error::Unread);
-        }
-        Ok(())
-    }
-
-    fn wrote(&mut self, bytes: usize) {
-        self.unread -= bytes;
-        if let Some(front) = self.output.front_mut() {
-            front.advance(bytes);
-            if front.is_empty() {
-                self.output.pop_front();
+        while let Some(front) = self.output.front_mut() {
+            let written = self.socket.write_now(front)?;
+            self.unread -= written;
+            front.advance(written);
+            if !front.is_empty() {
+                break;
             }
+            self.output.pop_front();
         }
-    }
-}
-
-async fn write_front(socket: &mut WriteHalf<'_>, output: &VecDeque<Bytes>) -> io::Result<usize> {
-    match output.front() {
-        Some(front) => socket.write(front).await,
-        None => std::future::pending().await,
+        match self.unread > UNREAD_BYTES_MAX {
+            true => Err(Error::Unread),
+            false => Ok(()),
+        }
     }
 }

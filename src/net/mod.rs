@@ -4,6 +4,8 @@
 
 mod conn;
 mod listener;
+mod socket;
 
 pub use conn::{Connection, Error, Timeouts};
 pub use listener::{Accepted, Listener, listen};
+pub use socket::Pace;

@@ -72,6 +72,11 @@ impl Segmenter {
         )
     }
 
+    /// Whether a key frame that is decoded at `at` would end the open segment.
+    pub fn would_end_at(&self, at: Timestamp) -> bool {
+        self.decide(at, true, Duration::ZERO) == Cut::Segment
+    }
+
     /// Begins a segment.
     pub fn begin(&mut self, opening: Opening) {
         self.open = Some(Open {

@@ -149,6 +149,7 @@ impl Disk {
                 fsync,
                 spool: spool.clone(),
                 open: HashMap::new(),
+                index: HashMap::new(),
                 folder: HashMap::new(),
                 markers: HashMap::new(),
                 owed: HashMap::new(),
@@ -188,7 +189,8 @@ impl Disk {
     /// Appends `line` to the object `index` at once, on this thread: at the start, before writers.
     pub fn append_now(&self, index: &str, line: &str) -> io::Result<()> {
         let Inner { root, fsync, .. } = &*self.0;
-        append_line(root, &root.join(index), line, *fsync).map(drop)
+        let mut file = open_index(root, &root.join(index), *fsync)?;
+        append(&mut file, line, *fsync).map(drop)
     }
 
     /// A writer for one session into `folder`. All writers into one folder share a thread, so what
@@ -304,6 +306,8 @@ struct Thread {
     fsync: Fsync,
     spool: Option<Spool>,
     open: HashMap<u64, Growing>,
+    /// The index that each writer appended to last.
+    index: HashMap<u64, (String, File)>,
     /// The folder that each writer made last.
     folder: HashMap<u64, PathBuf>,
     /// The marker of each writer.
@@ -343,9 +347,9 @@ impl Thread {
                     lost,
                     done,
                 } => {
-                    done(self.store(writer, &index, &line, &lost));
+                    done(self.store(writer, index, &line, &lost));
                 }
-                Job::Line { index, line, done } => done(self.note(&index, &line)),
+                Job::Line { index, line, done } => done(self.note(writer, index, &line)),
                 Job::Unmark { marker, index } => self.unmark(&marker, &index),
                 Job::Flush { done } => {
                     // Nobody waits any more if this fails.
@@ -354,6 +358,7 @@ impl Thread {
                 Job::Close => {
                     self.folder.remove(&writer);
                     self.markers.remove(&writer);
+                    self.index.remove(&writer);
                     if let (Some(open), Some(spool)) = (self.open.remove(&writer), &self.spool) {
                         spool.shrank(open.size);
                     }
@@ -524,14 +529,22 @@ impl Thread {
     }
 
     /// Appends to an index; returns its length.
-    fn line(&mut self, index: &str, line: &str) -> Result<u64, WriteError> {
-        let path = self.root.join(index);
-        let mut text = self.owed.remove(index).unwrap_or_default();
+    fn line(&mut self, writer: u64, index: String, line: &str) -> Result<u64, WriteError> {
+        let path = self.root.join(&index);
+        let mut text = self.owed.remove(&index).unwrap_or_default();
         text += line;
-        let appended = append_line(&self.root, &path, &text, self.fsync);
+        let file = match self.index.remove(&writer) {
+            Some((known, file)) if known == index => Ok(file),
+            _ => open_index(&self.root, &path, self.fsync),
+        };
+        let appended = file.and_then(|mut file| {
+            let len = append(&mut file, &text, self.fsync)?;
+            self.index.insert(writer, (index.clone(), file));
+            Ok(len)
+        });
         if appended.is_err() {
             if text.len() <= OWED_MAX {
-                self.owed.insert(index.to_owned(), text);
+                self.owed.insert(index, text);
             } else {
                 tracing::error!(index, "too many lines are owed; the index has a hole");
             }
@@ -543,13 +556,13 @@ impl Thread {
     fn store(
         &mut self,
         writer: u64,
-        index: &str,
+        index: String,
         line: &str,
         lost: &str,
     ) -> Result<(), WriteError> {
         let finished = self.finish(writer);
         let line = if finished.is_ok() { line } else { lost };
-        let index_len = self.line(index, line).inspect_err(|error| {
+        let index_len = self.line(writer, index.clone(), line).inspect_err(|error| {
             // The bytes have their name, by which a start after a crash finds them.
             tracing::error!(%error, source = %error.source, "an index is behind; its line waits");
         });
@@ -557,28 +570,26 @@ impl Thread {
         if let Some(spool) = &self.spool {
             match (&finished, index_len) {
                 (Ok(Some((object, size))), _) => {
-                    spool.stored(object.clone(), *size, index, index_len);
+                    spool.stored(object.clone(), *size, &index, index_len);
                 }
-                (_, Some(index_len)) => spool.noted(index, index_len),
+                (_, Some(index_len)) => spool.noted(&index, index_len),
                 (_, None) => {}
             }
         }
         finished.map(drop)
     }
 
-    fn note(&mut self, index: &str, line: &str) -> Result<(), WriteError> {
-        let index_len = self.line(index, line)?;
+    fn note(&mut self, writer: u64, index: String, line: &str) -> Result<(), WriteError> {
+        let index_len = self.line(writer, index.clone(), line)?;
         if let Some(spool) = &self.spool {
-            spool.noted(index, index_len);
+            spool.noted(&index, index_len);
         }
         Ok(())
     }
 }
 
-/// Appends all of `text` or nothing; returns the new length.
-fn append_line(root: &Path, path: &Path, text: &str, fsync: Fsync) -> io::Result<u64> {
-    let open = || OpenOptions::new().append(true).open(path);
-    let mut file = match open() {
+fn open_index(root: &Path, path: &Path, fsync: Fsync) -> io::Result<File> {
+    match OpenOptions::new().append(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = path.parent().unwrap_or(root);
             make_folder(root, folder, fsync)?;
@@ -586,10 +597,14 @@ fn append_line(root: &Path, path: &Path, text: &str, fsync: Fsync) -> io::Result
             if fsync != Fsync::None {
                 sync_folder(folder)?;
             }
-            file
+            Ok(file)
         }
-        opened => opened?,
-    };
+        opened => opened,
+    }
+}
+
+/// Appends all of `text` or nothing; returns the new length.
+fn append(file: &mut File, text: &str, fsync: Fsync) -> io::Result<u64> {
     let before = file.metadata()?.len();
     let written = file.write_all(text.as_bytes());
     if written.is_err() {

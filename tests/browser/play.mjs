@@ -7,12 +7,13 @@
 // page it runs in: the page's Hls is replaced by one that listens to itself.
 import { chromium } from 'playwright-core';
 import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
 
 const [kind, url, seconds] = process.argv.slice(2);
 const HLS = new URL('../../node_modules/hls.js/dist/hls.min.js', import.meta.url);
-const PLAYER = 'http://127.0.0.1:9/player.html';
 const FIRST_PICTURE_MS = 20_000;
 
+let other;
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   headless: true,
@@ -28,17 +29,27 @@ try {
   page.on('pageerror', (error) => told.push({ what: 'exception', text: String(error) }));
   page.on('console', (line) => line.type() === 'error' && told.push({ what: 'console', text: line.text(), at: line.location().url }));
   await page.addInitScript(listen);
-  if (kind === 'bare') await page.route(PLAYER, async (route) => route.fulfill({ contentType: 'text/html', body: await barePage() }));
-  await page.goto(kind === 'bare' ? PLAYER : url);
+  await page.goto(kind === 'bare' ? await serveBarePage() : url);
   const report = await page.evaluate(watch, [Number(seconds) * 1000, FIRST_PICTURE_MS]);
   report.errors.push(...told.filter((event) => !/favicon/.test(event.at ?? '')));
   console.log(JSON.stringify(report));
 } finally {
   await browser.close();
+  other?.close();
 }
 
-async function barePage() {
-  const script = await readFile(HLS, 'utf8');
+// Another port is another origin. It is a real one, for Chromium keeps pages from nowhere off this machine's ports.
+async function serveBarePage() {
+  const body = barePage(await readFile(HLS, 'utf8'));
+  other = createServer((request, response) => {
+    response.writeHead(request.url === '/' ? 200 : 404, { 'content-type': 'text/html' });
+    response.end(request.url === '/' ? body : '');
+  });
+  await new Promise((done) => other.listen(0, '127.0.0.1', done));
+  return `http://127.0.0.1:${other.address().port}/`;
+}
+
+function barePage(script) {
   return `<!doctype html><title>player</title><video muted autoplay playsinline></video>
 <script>${script.replaceAll('</script', '<\\/script')}</script>
 <script>

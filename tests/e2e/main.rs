@@ -6,6 +6,8 @@
 
 mod support;
 
+mod oracles;
+
 mod push;
 mod remux;
 

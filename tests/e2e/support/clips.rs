@@ -234,7 +234,7 @@ impl Clip {
                     "-preset veryfast -bf {b_frames} -g {apart} -keyint_min 1 -sc_threshold 0"
                 )),
                 "libx265" => add(&format!(
-                    "-preset ultrafast -x265-params keyint={apart}:min-keyint={apart}:bframes={b_frames}:scenecut=0:log-level=error"
+                    "-preset ultrafast -x265-params keyint={apart}:min-keyint={apart}:bframes={b_frames}:scenecut=0:info=0:log-level=error"
                 )),
                 _ => add(&format!("-g {apart}")),
             }

@@ -130,7 +130,7 @@ impl Drop for Server {
 }
 
 /// A port that nobody listens on, and that no other test was given.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let mut given = GIVEN
         .lock()

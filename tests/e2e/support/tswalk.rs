@@ -37,6 +37,13 @@ impl Segment {
         video.unwrap_or_else(|| self.audio.first().map_or(0, |frame| frame.0))
     }
 
+    /// From the first to the last decoding time, in ticks.
+    fn span(&self) -> i64 {
+        let last = { self.video.last().map(|picture| picture.dts) }
+            .or(self.audio.last().map(|frame| frame.0));
+        last.map_or(0, |last| (last - self.start()).rem_euclid(PTS_WRAP))
+    }
+
     /// Whether decoding can start at its beginning.
     pub(crate) fn is_independent(&self) -> bool {
         self.video.first().is_none_or(|picture| picture.key)
@@ -128,6 +135,7 @@ impl Walker {
         let mut pmt_pid = None;
         let mut program: Option<Program> = None;
         let mut units: BTreeMap<u16, Unit> = BTreeMap::new();
+        let mut pcrs = 0;
         for (at, packet) in bytes.chunks(PACKET).enumerate() {
             self.at = at;
             let packet = match parse(packet) {
@@ -150,6 +158,7 @@ impl Walker {
                         continue;
                     };
                     if let Some(pcr) = packet.pcr {
+                        pcrs += 1;
                         self.pcr(pcr, pid == program.pcr_pid, packet.discontinuity);
                     }
                     if packet.starts_unit {
@@ -159,7 +168,7 @@ impl Walker {
                             ..Unit::default()
                         };
                         if let Some(whole) = units.insert(pid, unit) {
-                            self.unit(pid, codec, &whole, program, &mut segment);
+                            self.unit(pid, codec, &whole, &mut segment);
                         }
                         self.starts(&packet, codec, program, &segment, units.len() == 1);
                     }
@@ -179,13 +188,18 @@ impl Walker {
         }
         if let Some(program) = &program {
             for (pid, unit) in &units {
-                self.unit(*pid, program.streams[pid], unit, program, &mut segment);
+                self.unit(*pid, program.streams[pid], unit, &mut segment);
             }
         } else {
             self.fault("no PMT");
         }
         if segment.video.is_empty() && segment.audio.is_empty() {
             self.fault("no media");
+        }
+        // The gap behind the last PCR has no other end to be measured by.
+        let (ms, needed) = (segment.span() / 90, segment.span() * 300 / PCR_GAP_MAX);
+        if pcrs < needed {
+            self.fault(format!("{pcrs} PCRs in {ms} ms"));
         }
         segment
     }
@@ -291,14 +305,7 @@ impl Walker {
     }
 
     /// A whole PES packet (§2.4.3.6).
-    fn unit(
-        &mut self,
-        pid: u16,
-        codec: Codec,
-        unit: &Unit,
-        program: &Program,
-        segment: &mut Segment,
-    ) {
+    fn unit(&mut self, pid: u16, codec: Codec, unit: &Unit, segment: &mut Segment) {
         self.at = unit.at;
         let header = match pes(&unit.bytes) {
             Ok(header) => header,
@@ -336,15 +343,14 @@ impl Walker {
                     Some(frames) => segment.audio.push((pts, frames)),
                     None => self.fault("audio frames do not fill their PES packet"),
                 }
-                // With sound alone every frame is a point of entry; only the first needs to say so.
-                !program.has_video() && (unit.random_access || segment.audio.len() == 1)
+                true
             }
         };
         if codec.is_video() {
             segment.video.push(Picture { pts, dts, key });
         }
-        // §2.4.3.5: at points of entry; sound has them only where there are no pictures.
-        if unit.random_access != key {
+        // §2.4.3.5: every frame of sound is a point of entry, whether it says so or not.
+        if codec.is_video() && unit.random_access != key {
             let is = if key { "a" } else { "no" };
             self.fault(format!(
                 "random_access_indicator is {} at {is} point of entry",
@@ -386,14 +392,16 @@ impl Walker {
             ));
         }
         if key {
-            let found: Vec<u8> = kinds
+            // SEI may stand between the delimiter and the parameter sets.
+            let mut found: Vec<u8> = kinds
                 .iter()
                 .copied()
                 .filter(|kind| sets.contains(kind))
                 .collect();
-            let mut distinct = found.clone();
-            distinct.dedup();
-            if distinct != sets || kinds.get(1) != Some(&sets[0]) {
+            found.dedup();
+            let first_picture = kinds.iter().position(|kind| codec.is_picture(*kind));
+            let last_set = kinds.iter().rposition(|kind| sets.contains(kind));
+            if found != sets || last_set > first_picture {
                 self.fault(format!(
                     "parameter sets before a key frame; NAL unit types are {kinds:?}"
                 ));
@@ -406,6 +414,14 @@ impl Walker {
 impl Codec {
     fn is_video(self) -> bool {
         matches!(self, Self::H264 | Self::Hevc)
+    }
+
+    /// Whether NAL units of this type hold coded pictures.
+    fn is_picture(self, kind: u8) -> bool {
+        match self {
+            Self::H264 => (1..=5).contains(&kind),
+            _ => kind < 32,
+        }
     }
 }
 
