@@ -16,4 +16,6 @@ mod playback;
 
 mod bad_input;
 mod delivery;
+mod kill;
+mod outage;
 mod shutdown;

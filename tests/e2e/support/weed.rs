@@ -17,7 +17,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Weed {
     running: Option<Running>,
     folder: tempfile::TempDir,
-    ports: [u16; 7],
+    ports: [u16; 4],
 }
 
 impl Weed {
@@ -42,19 +42,24 @@ impl Weed {
 
     /// Starts it again with what it has.
     pub(crate) fn resume(&mut self) {
-        let [master, volume, filer, s3, iceberg, lance, _] = self.ports;
+        let [master, volume, filer, s3] = self.ports;
         let mut command = Command::new(tool("tests/.tools/weed"));
         let folder = self.folder.path();
         command
-            .args(["-logtostderr=true", "server", "-ip=127.0.0.1", "-filer", "-s3"])
+            .args([
+                "-logtostderr=true",
+                "server",
+                "-ip=127.0.0.1",
+                "-filer",
+                "-s3",
+            ])
             .arg(format!("-dir={}", folder.display()))
             .arg(format!("-s3.config={}", folder.join("s3.json").display()))
             .arg(format!("-master.port={master}"))
             .arg(format!("-volume.port={volume}"))
             .arg(format!("-filer.port={filer}"))
             .arg(format!("-s3.port={s3}"))
-            .arg(format!("-s3.port.iceberg={iceberg}"))
-            .arg(format!("-s3.port.lance={lance}"))
+            .args(["-s3.port.iceberg=0", "-s3.port.lance=0"])
             .args(["-volume.max=50", "-master.volumeSizeLimitMB=64"])
             .current_dir(folder);
         self.running = Some(Running::start(&mut command));
@@ -119,7 +124,15 @@ impl Weed {
     fn curl(&self, arguments: &[&str], path: &str) -> String {
         let mut command = Command::new("curl");
         let output = run(command
-            .args(["-s", "-m", "10", "-w", "%{stderr}%{http_code}", "-o", "/dev/null"])
+            .args([
+                "-s",
+                "-m",
+                "10",
+                "-w",
+                "%{stderr}%{http_code}",
+                "-o",
+                "/dev/null",
+            ])
             .args(["--aws-sigv4", "aws:amz:us-east-1:s3"])
             .args(["--user", &format!("{KEY}:{SECRET}")])
             .args(arguments)
