@@ -22,6 +22,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long running sessions have to write what they hold when the server stops.
 const SESSIONS_END_MAX: Duration = Duration::from_secs(10);
+/// First pause after an upload that failed.
+const UPLOAD_PAUSE: Duration = Duration::from_millis(200);
 /// How long a stop waits for a remote store.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// The clip of `--demo`.
@@ -197,6 +199,7 @@ fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
     let settings = spool::Settings {
         limit: config.spool.limit.0,
         uploads: config.spool.uploads,
+        pause: UPLOAD_PAUSE,
         index_interval: config.store.index_interval.0,
         keep: 2 * config.hls.window,
     };

@@ -9,6 +9,8 @@ pub mod remote;
 pub mod spool;
 
 pub mod cache;
+#[cfg(test)]
+pub mod fault;
 
 pub use cache::{Cached, SegmentCache};
 pub use remote::Remote;

@@ -30,8 +30,6 @@ use tokio::sync::{Notify, Semaphore};
 
 /// Uploads of one recording at a time: enough to catch up, too few to take all there are.
 const UPLOADS_PER_RECORDING: usize = 4;
-/// First pause after a failed upload; doubles with each further one.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
 /// Longest pause: so late at most is it noticed that the store is back.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The index in the store is rewritten only after so many times its own size in media: an object
@@ -41,7 +39,7 @@ const MEDIA_PER_INDEX: u64 = 64;
 const REFUSE_AT_PERCENT: u64 = 90;
 /// From this share of the limit on the log says so.
 const WARN_AT_PERCENT: u64 = 50;
-/// Such lines come at most this often; the same for failures of one recording's uploads.
+/// Such lines, and those of failures, come at most this often.
 const WARN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What the configuration says.
@@ -51,6 +49,8 @@ pub struct Settings {
     pub limit: u64,
     /// Uploads at a time, of all recordings.
     pub uploads: usize,
+    /// First pause after a failed upload; doubles with each further one.
+    pub pause: Duration,
     /// The index of a running recording is rewritten at most this often.
     pub index_interval: Duration,
     /// Confirmed segments of a running recording that stay for live viewers.
@@ -95,7 +95,10 @@ struct Inner {
     runtime: tokio::runtime::Handle,
     uploads: Semaphore,
     used: AtomicU64,
-    warned: Mutex<Option<Instant>>,
+    /// Requests that failed.
+    failures: AtomicU64,
+    warned_of_failure: Mutex<Option<Instant>>,
+    warned_of_filling: Mutex<Option<Instant>>,
     shipments: Mutex<HashMap<String, Arc<Shipment>>>,
     /// Told when a shipment has left.
     left: Notify,
@@ -139,7 +142,9 @@ impl Spool {
             runtime: tokio::runtime::Handle::current(),
             uploads: Semaphore::new(settings.uploads),
             used: AtomicU64::new(0),
-            warned: Mutex::new(None),
+            failures: AtomicU64::new(0),
+            warned_of_failure: Mutex::new(None),
+            warned_of_filling: Mutex::new(None),
             shipments: Mutex::default(),
             left: Notify::new(),
         }))
@@ -299,10 +304,7 @@ impl Spool {
         if share < WARN_AT_PERCENT {
             return;
         }
-        let now = clock::monotonic();
-        let mut warned = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|at| now.saturating_duration_since(at) > WARN_INTERVAL) {
-            *warned = Some(now);
+        if self.0.may_warn(&self.0.warned_of_filling) {
             tracing::warn!(
                 percent = share,
                 bytes = self.used(),
@@ -317,6 +319,18 @@ impl Inner {
         self.shipments
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the last such line is long enough ago.
+    fn may_warn(&self, warned: &Mutex<Option<Instant>>) -> bool {
+        let now = clock::monotonic();
+        let mut warned = warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let quiet = |at| now.saturating_duration_since(at) > WARN_INTERVAL;
+        let may = warned.is_none_or(quiet);
+        if may {
+            *warned = Some(now);
+        }
+        may
     }
 
     /// Segments of a recording that are not marked as confirmed, in order, and the bytes of all.
@@ -355,7 +369,7 @@ impl Inner {
     /// Tries until it is confirmed.
     async fn upload(self: Arc<Self>, item: Item) -> Item {
         let path = self.root.join(&item.object);
-        let mut pause = Pause::new(&item.object);
+        let mut pause = Pause::new(&self, &item.object);
         loop {
             let permit = self.uploads.acquire().await; // never closed
             let result = self.store.upload(&item.object, &path, item.size).await;
@@ -368,7 +382,7 @@ impl Inner {
     }
 
     async fn put(&self, published: Published) {
-        let mut pause = Pause::new(&published.object);
+        let mut pause = Pause::new(self, &published.object);
         loop {
             let permit = self.uploads.acquire().await; // never closed
             let result = self.store.publish(&published).await;
@@ -383,29 +397,29 @@ impl Inner {
 
 /// Back-off with jitter, and a line in the log now and then.
 struct Pause<'a> {
+    inner: &'a Inner,
     object: &'a str,
     next: Duration,
-    warned: Option<Instant>,
 }
 
 impl<'a> Pause<'a> {
-    fn new(object: &'a str) -> Self {
+    fn new(inner: &'a Inner, object: &'a str) -> Self {
+        let next = inner.settings.pause;
         Self {
+            inner,
             object,
-            next: PAUSE_MIN,
-            warned: None,
+            next,
         }
     }
 
     async fn after(&mut self, error: &Error) {
-        let now = clock::monotonic();
-        if self
-            .warned
-            .is_none_or(|at| now.saturating_duration_since(at) > WARN_INTERVAL)
-        {
-            self.warned = Some(now);
-            let causes = std::error::Error::source(error).map(ToString::to_string);
-            tracing::warn!(object = self.object, %error, cause = causes, "upload failed; it is tried again");
+        let failures = self.inner.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.inner.may_warn(&self.inner.warned_of_failure) {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            tracing::warn!(
+                object = self.object, %error, cause, failures, waiting_bytes = self.inner.used.load(Ordering::Relaxed),
+                "uploads fail; they are tried until they are confirmed"
+            );
         }
         let [jitter] = clock::random::<1>();
         let share = 128 + u32::from(jitter) / 2; // half to all of it
@@ -695,3 +709,6 @@ fn remove_recording(root: &Path, key: &RecordingKey) -> io::Result<u64> {
     remove_empty(root, folder.parent());
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

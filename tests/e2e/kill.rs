@@ -35,7 +35,8 @@ fn object_store() {
     let data = tempfile::tempdir().expect("a folder for the server");
     let of_store = weed.settings();
     let mut settings: Vec<_> = of_store.iter().map(|(k, v)| (*k, v.as_str())).collect();
-    settings.push(("hls.reconnect_window", "5s"));
+    // SeaweedFS takes its time for the first objects.
+    settings.push(("hls.reconnect_window", "15s"));
     killed_at_random(data.path(), &settings, "spool");
 }
 
