@@ -473,7 +473,10 @@ impl Shipping {
             while flights.len() < UPLOADS_PER_RECORDING
                 && let Some(item) = self.next_item()
             {
-                flights.push_back(self.spool.0.clone().upload(item));
+                // A task of its own: it goes on, and lets go of its turn, while this one waits
+                // for another turn to write an index.
+                let upload = self.spool.0.clone().upload(item);
+                flights.push_back(self.spool.0.runtime.spawn(upload));
             }
             let idle = flights.is_empty();
             if idle && self.all_confirmed() {
@@ -482,7 +485,11 @@ impl Shipping {
             }
             tokio::select! {
                 biased;
-                Some(item) = flights.next(), if !idle => {
+                Some(landed) = flights.next(), if !idle => {
+                    let Ok(item) = landed else {
+                        tracing::error!(recording = %self.shipment.key, "an upload broke down; the next start goes on with it");
+                        return;
+                    };
                     self.confirm(item).await;
                     if !self.more_is_ready() {
                         self.publish().await;

@@ -143,11 +143,13 @@ impl Promised {
         let Some((url, media)) = live(index) else {
             return;
         };
-        assert!(
-            media.media_sequence >= self.media_sequence,
-            "the media sequence went back"
-        );
-        self.media_sequence = media.media_sequence;
+        if !media.ended {
+            assert!(
+                media.media_sequence >= self.media_sequence,
+                "the media sequence went back"
+            );
+            self.media_sequence = media.media_sequence;
+        }
         for entry in media.segments {
             let bytes = http::get(&join(&url, &entry.uri)).body;
             let before = self.bytes.insert(entry.uri.clone(), bytes.clone());

@@ -275,3 +275,31 @@ async fn one_recording_that_fails_holds_back_no_other() {
     }
     world.is_true().await;
 }
+
+/// Uploads that hang hold all turns while indexes fall due: each recording goes on all the same.
+#[tokio::test]
+async fn more_recordings_than_uploads_at_a_time_do_not_wait_for_each_other() {
+    let worlds: Vec<_> = (0..6u8)
+        .map(|nth| {
+            let mut world = World::new();
+            world.key.recording = RecordingId::at(nth.into(), 0);
+            world
+        })
+        .collect();
+    let slow = Faults {
+        delay: Duration::from_millis(20),
+        ..Faults::default()
+    };
+    let (disk, spool, _) = worlds[0].process(slow);
+    for number in 0..SEGMENTS {
+        for world in &worlds {
+            let writer = disk.writer(&world.key.folder());
+            assert!(world.segment(&writer, number).await);
+        }
+    }
+    for world in &worlds {
+        world.end(&disk.writer(&world.key.folder())).await;
+    }
+    let drained = tokio::time::timeout(Duration::from_secs(20), spool.drain()).await;
+    assert!(drained.is_ok(), "they wait for each other");
+}

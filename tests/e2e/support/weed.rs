@@ -36,7 +36,13 @@ impl Weed {
             ports,
         };
         weed.resume();
-        weed.curl(&["-X", "PUT"], "");
+        weed.curl(&["-X", "PUT", "-o", "/dev/null"], "");
+        // It makes its first volumes when the first object comes.
+        let this_file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/support/weed.rs");
+        wait_for("SeaweedFS to take an object", START_LIMIT, || {
+            let code = weed.curl(&["-T", this_file, "-o", "/dev/null"], "/first");
+            (code == "200").then_some(())
+        });
         weed
     }
 
@@ -64,7 +70,7 @@ impl Weed {
             .current_dir(folder);
         self.running = Some(Running::start(&mut command));
         wait_for("SeaweedFS", START_LIMIT, || {
-            let code = self.curl(&["-X", "HEAD", "-I"], "/");
+            let code = self.curl(&["-I", "-o", "/dev/null"], "/");
             (code == "200" || code == "404").then_some(())
         });
     }
@@ -124,15 +130,7 @@ impl Weed {
     fn curl(&self, arguments: &[&str], path: &str) -> String {
         let mut command = Command::new("curl");
         let output = run(command
-            .args([
-                "-s",
-                "-m",
-                "10",
-                "-w",
-                "%{stderr}%{http_code}",
-                "-o",
-                "/dev/null",
-            ])
+            .args(["-s", "-m", "10", "-w", "%{stderr}%{http_code}"])
             .args(["--aws-sigv4", "aws:amz:us-east-1:s3"])
             .args(["--user", &format!("{KEY}:{SECRET}")])
             .args(arguments)
