@@ -498,6 +498,83 @@ mod tests {
         assert_eq!(plain, b"x");
     }
 
+    #[tokio::test]
+    async fn the_same_store_behind_a_directory_conforms() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let behind = Store::memory().behind(dir.path()).expect("a store");
+        conforms(&behind).await;
+        let front = Store::local(dir.path()).expect("a store");
+        front
+            .put("a/b/1/x", Bytes::from_static(b"local"))
+            .await
+            .expect("room");
+        assert_eq!(behind.get("a/b/1/x").await.expect("in front"), "local");
+    }
+
+    #[tokio::test]
+    async fn uploads_and_playlists_arrive_whole() {
+        arrives(&Store::memory()).await;
+    }
+
+    async fn arrives(store: &Store) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("segment");
+        for len in [0, 1, UPLOAD_PIECE, 2 * UPLOAD_PIECE + 1] {
+            let bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            std::fs::write(&file, &bytes).expect("room");
+            for again in 0..2 {
+                let object = format!("up/{len}.ts");
+                let uploaded = store.upload(&object, &file, len).await;
+                uploaded.unwrap_or_else(|e| panic!("{len} bytes, time {again}: {e:?}"));
+                assert_eq!(store.get(&object).await.expect("there"), bytes);
+            }
+        }
+        for text in ["first", "second"] {
+            let published = spool::Published {
+                object: "up/media.m3u8".to_owned(),
+                text: text.into(),
+                max_age_s: 1,
+            };
+            store.publish(&published).await.expect("room");
+            assert_eq!(store.get("up/media.m3u8").await.expect("there"), text);
+        }
+    }
+
+    /// SeaweedFS, started by `scripts/s3-test.sh`, which sets where it is.
+    #[tokio::test]
+    #[ignore = "needs an S3 server: run scripts/s3-test.sh"]
+    async fn s3_conforms() {
+        let var = |name: &str| std::env::var(name).ok();
+        let remote = Remote {
+            url: format!("s3://{}/conformance", var("S3_BUCKET").expect("a bucket")),
+            endpoint: var("S3_ENDPOINT"),
+            region: Some("us-east-1".to_owned()),
+            path_style: true,
+            access_key_id: var("S3_KEY"),
+            secret_access_key: var("S3_SECRET"),
+        };
+        let store = Store::remote(&remote).expect("a store");
+        conforms(&store).await;
+        arrives(&store).await;
+    }
+
+    #[test]
+    fn urls_of_stores_are_known_or_refused() {
+        let open = |url: &str| {
+            Store::remote(&Remote {
+                url: url.to_owned(),
+                region: Some("r".to_owned()),
+                ..Remote::default()
+            })
+        };
+        assert!(open("s3://bucket").is_ok());
+        assert!(open("s3://bucket/a/b").is_ok());
+        for bad in ["", "bucket", "ftp://bucket", "s3:bucket"] {
+            let error = open(bad).expect_err(bad);
+            assert!(matches!(error, Error::Scheme { .. }), "{bad}: {error}");
+        }
+    }
+
     #[test]
     fn a_store_that_cannot_be_opened_says_where() {
         let file = tempfile::NamedTempFile::new().expect("a file");

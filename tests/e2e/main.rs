@@ -16,6 +16,7 @@ mod playback;
 
 mod bad_input;
 mod delivery;
+mod disk_full;
 mod kill;
 mod outage;
 mod shutdown;
