@@ -94,7 +94,7 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     if demo {
         tokio::spawn(publish_demo(control.clone(), rtmp_at.port(), stop.clone()));
     }
-    tracing::info!(rtmp = %rtmp_at, http = %http_at, start_ms = began.elapsed().as_millis(), "ready");
+    tracing::info!(rtmp = %rtmp_at, http = %http_at, start_ms = (clock::monotonic() - began).as_millis(), "ready");
 
     wait_for_signal().await;
     tracing::info!(sessions = sessions.len(), "stopping");

@@ -11,7 +11,8 @@ use crate::media::{
     Begin, Duration, Frame, Part, Rope, Segment, Timestamp, TrackKind, Tracks, Units, WallTime,
 };
 use crate::mux::ts::Muxer;
-use crate::segment::{Cut, Opening, Policy, Segmenter};
+pub use crate::segment::Policy;
+use crate::segment::{Cut, Opening, Segmenter};
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -93,7 +94,7 @@ struct KeyFrames {
 #[derive(Debug)]
 enum State {
     Gathering(Held),
-    Running { muxer: Muxer, tracks: Tracks },
+    Running { muxer: Box<Muxer>, tracks: Tracks },
 }
 
 /// A frame with what the cut needs to know about it.
@@ -290,7 +291,7 @@ impl Pipeline {
             audio: all.audio.clone(),
         };
         self.state = State::Running {
-            muxer: Muxer::new(tracks.clone()),
+            muxer: Box::new(Muxer::new(tracks.clone())),
             tracks: tracks.clone(),
         };
         self.effects.push_back(Effect::Tracks(tracks));
@@ -459,10 +460,16 @@ impl Pipeline {
     }
 
     fn end_segment(&mut self, at: Timestamp) {
-        if !self.segmenter.is_open() {
+        let (Some(size), State::Running { muxer, .. }) = (self.segmenter.size(), &mut self.state)
+        else {
             return;
-        }
-        self.flush();
+        };
+        let before = self.out.len();
+        muxer.flush(&mut self.out);
+        let flushed = self.out.len() - before;
+        muxer.end_segment(size + flushed as u64, &mut self.out);
+        self.segmenter.wrote(self.out.len() - before);
+        self.hand_over();
         let lasts = self.timeline.frame_duration(TrackKind::Video);
         if let Some(part) = self.segmenter.end_part(at, false) {
             self.effects.push_back(Effect::Part(part));

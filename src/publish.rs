@@ -10,13 +10,13 @@ use crate::control::live::{Claim, Ending};
 use crate::control::recording::Recording;
 use crate::flv::{self, TagKind};
 use crate::id::ChannelId;
-use crate::key::Container;
 use crate::media::{Rope, Segment};
-use crate::net::{self, Accepted, Connection, Pace, Timeouts};
-use crate::pipeline::{Effect, Pipeline};
-use crate::rtmp::{self, Event, Message, MessageKind, PublishRequest, Refusal, StreamId};
-use crate::segment::Policy;
-use crate::store::disk::Writer;
+use crate::net::{
+    self, Accepted, Connection, Event, Message, MessageKind, Pace, PublishRequest, Refusal,
+    StreamId, Timeouts,
+};
+use crate::pipeline::{Effect, Pipeline, Policy};
+use crate::store::disk::{WriteError, Writer};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,20 +58,28 @@ pub async fn serve(control: Control, settings: Settings, pace: Pace, accepted: A
         peer,
         permit,
     } = accepted;
-    let config = rtmp::Config {
+    let config = net::Config {
         message_size_max: settings.message_max,
-        ..rtmp::Config::default()
+        ..net::Config::default()
     };
     let mut connection = Connection::new(stream, peer, config, settings.timeouts, pace);
+    let mut published = false;
     loop {
         match connection.next().await {
             Ok(Some(Event::Publish(request))) => {
+                published = true;
                 if !publish(&control, settings, &mut connection, request).await {
                     break;
                 }
             }
             Ok(Some(_)) => {}
-            Ok(None) => break,
+            Ok(None) => {
+                if !published && connection.received() > 0 {
+                    let stage = connection.stage();
+                    tracing::warn!(remote = %peer, ?stage, "connection closed before it published: the peer hung up");
+                }
+                break;
+            }
             Err(error) => {
                 tracing::warn!(remote = %peer, %error, "connection closed before it published");
                 break;
@@ -298,7 +306,7 @@ impl Output {
 
     async fn open(&mut self, segment: &Segment) {
         let key = self.recording.key();
-        let object = key.segment(segment.number, Container::Ts);
+        let object = self.recording.segment_object(segment.number);
         let marker = Marker {
             open: SegmentLine::new(segment, 0),
             lines: self.notes.clone(),
@@ -320,10 +328,9 @@ impl Output {
         let lost = notes + &Line::segment(&gap, target_duration_s).to_text();
         self.any = true;
         let recording = self.recording.clone();
-        let news = move |result: Result<(), _>| match result {
+        let news = move |result: Result<(), WriteError>| match result {
             Ok(()) => recording.list(segment, target_duration_s),
             Err(error) => {
-                let error: crate::store::disk::WriteError = error;
                 let number = segment.number;
                 tracing::error!(
                     recording = %recording.key(), number, error = %chain(&error),
@@ -340,7 +347,7 @@ impl Output {
         if self.any && !self.notes.is_empty() {
             let index = self.recording.key().journal();
             let recording = self.recording.clone();
-            let news = move |result: Result<(), crate::store::disk::WriteError>| {
+            let news = move |result: Result<(), WriteError>| {
                 if let Err(error) = result {
                     tracing::error!(recording = %recording.key(), error = %chain(&error), "the end of the session is not in the index");
                 }

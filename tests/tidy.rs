@@ -31,11 +31,11 @@ const TABLE: &[Row] = &[
     ("mux",      &["media"],                                                                 Pure),
     ("playlist", &["id", "key", "media"],                                                    Pure),
     ("pipeline", &["id", "key", "media", "flv", "segment", "mux", "playlist"],               Pure),
-    ("clock",    &[],                                                                        Edge),
+    ("clock",    &["media"],                                                                 Edge),
     ("net",      &["rtmp", "clock"],                                                         Edge),
-    ("store",    &["key", "clock"],                                                          Edge),
-    ("control",  &["id", "key", "clock", "playlist", "store"],                               Edge),
-    ("publish",  &["id", "clock", "net", "flv", "pipeline", "store", "control"],             Edge),
+    ("store",    &["id", "key", "clock"],                                                    Edge),
+    ("control",  &["id", "key", "media", "clock", "playlist", "store"],                      Edge),
+    ("publish",  &["id", "media", "clock", "net", "flv", "pipeline", "store", "control"],    Edge),
     ("recover",  &["id", "key", "media", "mux", "segment", "store", "control"],              Edge),
     ("http",     &["id", "key", "playlist", "store", "control"],                             Edge),
 ];
@@ -265,11 +265,14 @@ impl Source {
 /// The part of `code` before its first inline module of tests; tests stand last in a file.
 fn without_tests(code: &str) -> String {
     let lines: Vec<&str> = code.lines().collect();
-    let tests = lines.windows(2).position(|pair| {
-        pair[0].trim() == "#[cfg(test)]"
-            && pair[1].contains("mod ")
-            && pair[1].trim_end().ends_with('{')
-    });
+    let is_item = |line: &&&str| line.starts_with(|c: char| c.is_ascii_lowercase());
+    let opens_tests = |(at, line): (usize, &&str)| {
+        // Other attributes may stand between this one and the module.
+        let item = lines[at..].iter().find(is_item);
+        *line == "#[cfg(test)]"
+            && item.is_some_and(|item| item.contains("mod ") && item.trim_end().ends_with('{'))
+    };
+    let tests = lines.iter().enumerate().position(opens_tests);
     lines[..tests.unwrap_or(lines.len())].join("\n")
 }
 
@@ -498,6 +501,11 @@ mod reader {
         check(
             "a.rs",
             "fn f() {}\n#[cfg(test)]\nmod tests {\n use crate::net;\n}",
+            &[],
+        );
+        check(
+            "a.rs",
+            "#[cfg(test)]\n#[allow(\n    dead_code,\n)]\nmod tests {\n use crate::net;\n}",
             &[],
         );
         check("a/tests.rs", "use crate::net;", &[]);

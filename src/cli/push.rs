@@ -242,7 +242,7 @@ impl Pusher {
                 let elapsed = round * u64::from(clip.length_ms) + u64::from(at);
                 if speed == Speed::Realtime {
                     let due = begun + Duration::from_millis(elapsed);
-                    if due > tokio::time::Instant::now() {
+                    if due.into_std() > clock::monotonic() {
                         self.write(&mut batch).await?;
                         self.listen_until(due).await?;
                     }

@@ -123,7 +123,7 @@ impl Registry {
     /// Lets a session have its channel, as soon as a predecessor has let go.
     pub(super) async fn claim(&self, control: &Control, grant: &Grant) -> Result<Claim, Refused> {
         let channel = grant.channel();
-        let deadline = tokio::time::Instant::now() + TAKEOVER_MAX;
+        let deadline = tokio::time::Instant::from_std(clock::monotonic()) + TAKEOVER_MAX;
         loop {
             if self.stopping.load(std::sync::atomic::Ordering::Acquire) {
                 return Err(Refused::Stopping);

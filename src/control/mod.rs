@@ -182,6 +182,9 @@ impl Control {
         let not_yet = || Lookup::NotYet(channel.clone());
         let making = self.0.registry.recording(channel);
         let making = making.filter(|making| key.is_none_or(|key| key == making.key()));
+        // Until a push has its first segment, the recording before it is the newest to play.
+        let begun = making.is_some();
+        let making = making.filter(|making| key.is_some() || making.index().is_some());
         if let Some(making) = making {
             let document = match path {
                 MediaPath::Index(_) => making.index(),
@@ -195,9 +198,10 @@ impl Control {
             Some(key) => key,
             None => {
                 newest = self.0.archive.newest(channel).await?;
-                newest
-                    .as_ref()
-                    .ok_or_else(|| Lookup::NoChannel(channel.clone()))?
+                newest.as_ref().ok_or_else(|| match begun {
+                    true => not_yet(),
+                    false => Lookup::NoChannel(channel.clone()),
+                })?
             }
         };
         let archived = self.0.archive.recording(key).await?;

@@ -5,7 +5,7 @@
 //! that leaves a segment that no playlist names; a crash after it loses nothing.
 
 use super::journal::{Index, TrackLine};
-use crate::key::{self, RecordingKey};
+use crate::key::{self, Container, RecordingKey};
 use crate::media::{Begin, Segment, Tracks, WallTime};
 use crate::playlist::{
     Bandwidth, Document, Freshness, Variant, Window, WindowConfig, multivariant,
@@ -65,6 +65,11 @@ impl Recording {
     /// Its name.
     pub fn key(&self) -> &RecordingKey {
         &self.key
+    }
+
+    /// The object name of a segment of it.
+    pub fn segment_object(&self, number: u64) -> String {
+        self.key.segment(number, Container::Ts)
     }
 
     /// Where the next session takes it up.

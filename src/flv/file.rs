@@ -316,13 +316,13 @@ pub fn write_tag(out: &mut BytesMut, kind: TagKind, timestamp_ms: u32, body: &Ro
     true
 }
 
-#[cfg(test)]
 #[allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
     clippy::expect_used
 )]
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

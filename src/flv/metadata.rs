@@ -234,13 +234,13 @@ const UNSUPPORTED: u8 = 0x0d;
 const XML: u8 = 0x0f;
 const TYPED_OBJECT: u8 = 0x10;
 
-#[cfg(test)]
 #[allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
     clippy::expect_used
 )]
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

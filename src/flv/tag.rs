@@ -418,13 +418,13 @@ impl fmt::Display for Coding {
     }
 }
 
-#[cfg(test)]
 #[allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
     clippy::expect_used
 )]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::media::codec::tests::hex;

@@ -107,6 +107,16 @@ impl Connection {
         self.peer
     }
 
+    /// Bytes received.
+    pub fn received(&self) -> u64 {
+        self.session.received()
+    }
+
+    /// How far the peer has come.
+    pub fn stage(&self) -> Stage {
+        self.session.stage()
+    }
+
     /// The next event; `None` when the peer has hung up. Everything that came before an error is
     /// given out before the error. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Result<Option<Event>, Error> {

@@ -6,6 +6,7 @@ mod conn;
 mod listener;
 mod socket;
 
+pub use crate::rtmp::{Config, Event, Message, MessageKind, PublishRequest, Refusal, StreamId};
 pub use conn::{Connection, Error, Timeouts};
 pub use listener::{Accepted, Listener, listen};
 pub use socket::Pace;

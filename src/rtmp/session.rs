@@ -4,6 +4,9 @@
 //! events and all output. The same bytes in any split give the same events and the same replies; only
 //! Acknowledgements stand where the input ended, and the answer to a publish where the caller gave it: what
 //! the peer does on that stream until then waits for the answer.
+//!
+//! More than 500 lines: the commands, the streams that they move and the events that these give are one
+//! state machine, and taking it apart would hide which state each message meets.
 
 use super::address::Address;
 use super::amf0;

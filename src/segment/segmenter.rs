@@ -47,6 +47,11 @@ impl Segmenter {
         }
     }
 
+    /// Bytes of the open segment, if one is open.
+    pub fn size(&self) -> Option<u64> {
+        self.open.as_ref().map(|open| open.size + open.part_size)
+    }
+
     /// Whether a segment is open.
     pub fn is_open(&self) -> bool {
         self.open.is_some()

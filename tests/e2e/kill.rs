@@ -129,12 +129,11 @@ fn length(index: &str) -> f64 {
         return 0.0;
     };
     let vod = url.replace("/media.m3u8", "/vod.m3u8");
-    let found = crate::support::wait_for("uploads", Duration::from_secs(20), || {
+    crate::support::wait_for("uploads", Duration::from_secs(20), || {
         let all = Media::parse(&http::try_get(&vod)?.text()).ok()?;
         let (_, live) = live(index)?;
         (all.segments.last()?.uri == live.segments.last()?.uri).then_some(())
     });
-    let () = found;
     Recording::read(&vod).playlist.duration()
 }
 

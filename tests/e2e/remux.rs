@@ -101,8 +101,7 @@ fn a_pipe_is_as_good_as_a_file() {
         .args(["remux", "-", "--output"])
         .arg(&by_pipe)
         .stdin(Stdio::from(clip));
-    let status = command.status().expect("millstream runs");
-    assert!(status.success(), "{status}");
+    succeed(&mut command);
     let from_pipe = Recording::of_index(&index_under(&by_pipe).to_string_lossy());
     assert!(
         from_file.files == from_pipe.files,

@@ -100,13 +100,13 @@ impl<'a> BitReader<'a> {
     }
 }
 
-#[cfg(test)]
 #[allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
     clippy::expect_used
 )]
+#[cfg(test)]
 mod tests {
     use super::*;
 

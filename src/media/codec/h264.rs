@@ -299,13 +299,13 @@ pub(super) const fn small(value: u32) -> u8 {
     value.to_le_bytes()[0]
 }
 
-#[cfg(test)]
 #[allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
     clippy::expect_used
 )]
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

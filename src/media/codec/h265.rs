@@ -377,13 +377,13 @@ pub fn slice_pps(unit: &[u8]) -> Result<u8, Error> {
         .map(small)
 }
 
-#[cfg(test)]
 #[allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
     clippy::expect_used
 )]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::media::codec::tests::{hex, ue};

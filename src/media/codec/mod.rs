@@ -153,13 +153,13 @@ fn cropped(
     ))
 }
 
-#[cfg(test)]
 #[allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
     clippy::expect_used
 )]
+#[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 

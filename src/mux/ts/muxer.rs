@@ -2,7 +2,7 @@
 
 use super::adts;
 use super::annexb::AccessUnit;
-use super::packet::{Adaptation, Payload, PidStream, Ticks33};
+use super::packet::{Adaptation, PACKET_LEN, Payload, PidStream, Ticks33};
 use super::pcr::{LAG_MAX, Pcr, PcrClock};
 use super::pes::{AUDIO_PAYLOAD_MAX, Header};
 use super::psi::{AUDIO_PID, Psi, VIDEO_PID};
@@ -14,10 +14,13 @@ use bytes::BytesMut;
 /// fills 16 packets, so little is stuffing.
 const AUDIO_PES_SIZE: usize = 2930;
 /// An audio PES that would become longer is ended first: bounds how late audio is written.
-const AUDIO_PES_DURATION: Duration = Duration::from_ms(300);
-/// The same if there is no video: then each PES carries the clock, and more than 100 ms between
-/// two of them would cost packets for the clock alone.
-const AUDIO_ONLY_PES_DURATION: Duration = Duration::from_ms(100);
+const AUDIO_PES_DURATION: Duration = Duration::from_ms(500);
+/// Clock values that the packets of one audio PES carry if there is no video: one for each 100 ms
+/// that it lasts.
+const CLOCKS_PER_AUDIO_PES: u8 = 5;
+/// A segment with fewer packets is filled up by repeating its tables: readers tell a transport
+/// stream by some packets in a row, and a last segment may hold a single audio frame.
+const SEGMENT_PACKETS_MIN: usize = 10;
 /// A frame whose time is further from where the samples before it end begins a PES of its own:
 /// only the first frame of a PES has its time written, the others are counted from there.
 const AUDIO_DRIFT_MAX: Duration = Duration::from_ms(1);
@@ -88,8 +91,33 @@ impl Muxer {
         let len = len.saturating_add(header.as_bytes().len());
         let mut payload = Payload::begin(&mut self.audio, &adaptation, len, out);
         payload.put(header.as_bytes());
-        payload.put(&self.pending.data);
+        let mut data = self.pending.data.as_slice();
+        if self.tracks.video.is_none() {
+            let share = data.len().div_ceil(usize::from(CLOCKS_PER_AUDIO_PES));
+            // The first packet has its value already; the last share has no packet behind it.
+            for _ in 1..CLOCKS_PER_AUDIO_PES {
+                let Some((now, later)) = data.split_at_checked(share) else {
+                    break;
+                };
+                let Some(pcr) = self.clock.ride() else {
+                    break;
+                };
+                payload.put(now);
+                payload.ride(with_clock(Some(pcr), false));
+                data = later;
+            }
+        }
+        payload.put(data);
         self.pending.clear();
+    }
+
+    /// Ends a segment of `size` bytes, of which the last are in `out`: a tiny one is filled up.
+    /// Comes after [`Self::flush`].
+    pub fn end_segment(&mut self, size: u64, out: &mut BytesMut) {
+        let packets = usize::try_from(size).unwrap_or(usize::MAX) / PACKET_LEN;
+        for _ in 0..SEGMENT_PACKETS_MIN.saturating_sub(packets).div_ceil(2) {
+            self.psi.write(out);
+        }
     }
 
     /// The timeline jumps: the next frame's time has nothing to do with the last one's. Comes
@@ -132,12 +160,8 @@ impl Muxer {
         let Some(header) = FrameHeader::new(&config, frame) else {
             return;
         };
-        let duration_max = match self.tracks.video {
-            Some(_) => AUDIO_PES_DURATION,
-            None => AUDIO_ONLY_PES_DURATION,
-        };
         let len = header.as_bytes().len().saturating_add(frame.data.len());
-        if !self.pending.takes(frame, len, &config, duration_max) {
+        if !self.pending.takes(frame, len, &config) {
             self.flush(out);
         }
         self.clock.observe(TrackKind::Audio, frame.dts);
@@ -154,7 +178,8 @@ impl Muxer {
         } else {
             &mut self.audio
         };
-        while let Some(pcr) = self.clock.fill() {
+        let riders = if has_video { 1 } else { CLOCKS_PER_AUDIO_PES };
+        while let Some(pcr) = self.clock.fill(riders.into()) {
             stream.write_adaptation(&with_clock(Some(pcr), false), out);
         }
         if carries_clock {
@@ -218,13 +243,7 @@ struct PendingAudio {
 impl PendingAudio {
     /// Whether a frame of `len` bytes can follow those that are there.
     #[expect(clippy::arithmetic_side_effects, reason = "times saturate")]
-    fn takes(
-        &self,
-        frame: &Frame,
-        len: usize,
-        config: &AudioConfig,
-        duration_max: Duration,
-    ) -> bool {
+    fn takes(&self, frame: &Frame, len: usize, config: &AudioConfig) -> bool {
         let Some(first) = self.first else {
             return true;
         };
@@ -234,7 +253,7 @@ impl PendingAudio {
         };
         let drift = frame.pts - (first + lasting(self.frames));
         self.data.len().saturating_add(len) <= AUDIO_PES_SIZE
-            && lasting(self.frames.saturating_add(1)) <= duration_max
+            && lasting(self.frames.saturating_add(1)) <= AUDIO_PES_DURATION
             && drift.abs() <= AUDIO_DRIFT_MAX
     }
 

@@ -6,7 +6,7 @@ use crate::media::Timestamp;
 use bytes::BytesMut;
 
 /// Bytes of a packet.
-const PACKET_LEN: usize = 188;
+pub(super) const PACKET_LEN: usize = 188;
 /// Bytes of a packet behind its header.
 pub(super) const BODY_LEN: usize = 184;
 /// Adaptation field with flags only: its length byte and the flags.
@@ -124,6 +124,8 @@ pub(super) struct Payload<'a> {
     left: usize,
     /// Bytes that still go into the packet begun last.
     room: usize,
+    /// What the packet to be begun next carries beside payload.
+    rides: Option<Adaptation>,
 }
 
 impl<'a> Payload<'a> {
@@ -141,9 +143,15 @@ impl<'a> Payload<'a> {
             stream,
             left: len,
             room: 0,
+            rides: None,
         };
         payload.begin_packet(true, adaptation);
         payload
+    }
+
+    /// Lets the next packet that is begun carry this; it is lost if none follows.
+    pub(super) fn ride(&mut self, adaptation: Adaptation) {
+        self.rides = Some(adaptation);
     }
 
     /// Appends bytes; ignores what was not announced.
@@ -152,11 +160,14 @@ impl<'a> Payload<'a> {
         let mut bytes = bytes.get(..self.left).unwrap_or(bytes);
         while !bytes.is_empty() {
             if self.room == 0 {
-                bytes = self.put_whole_packets(bytes);
+                let rides = self.rides.take();
+                if rides.is_none() {
+                    bytes = self.put_whole_packets(bytes);
+                }
                 if bytes.is_empty() {
                     return;
                 }
-                self.begin_packet(false, &Adaptation::default());
+                self.begin_packet(false, &rides.unwrap_or_default());
             }
             let (now, later) = bytes.split_at_checked(self.room).unwrap_or((bytes, &[]));
             self.out.extend_from_slice(now);

@@ -108,14 +108,16 @@ impl PcrClock {
         }
     }
 
-    /// A value that a packet of its own must carry before more payload is written; ask until `None`.
-    pub(super) fn fill(&mut self) -> Option<Pcr> {
+    /// A value that a packet of its own must carry before more payload is written, when the packets
+    /// of that payload can carry `riders` values; ask until `None`.
+    pub(super) fn fill(&mut self, riders: i64) -> Option<Pcr> {
         let (now, last) = (self.now()?, self.last?);
         if now - last > FILL_MAX {
             self.last = Some(now - INTERVAL_MAX);
             return None;
         }
-        (now - last > INTERVAL_MAX + TRAIL_MAX).then(|| self.emit(last + INTERVAL_MAX))
+        let carried = Duration::from_ticks(INTERVAL_MAX.ticks() * riders);
+        (now - last > carried + TRAIL_MAX).then(|| self.emit(last + INTERVAL_MAX))
     }
 
     /// The value that must stand before payload of a PID that carries none.

@@ -16,6 +16,9 @@ const FREQUENCIES: [u32; 13] = [
     7_350,
 ];
 const SAMPLES_PER_ADTS_FRAME: u64 = 1024;
+/// Bytes of a PES header that its length counts: flags, and each of its timestamps (ISO 13818-1 §2.4.3.6).
+const FLAGS: usize = 3;
+const STAMP: usize = 5;
 
 /// The whole beginning of a segment that was cut off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +43,8 @@ pub fn salvage(bytes: &[u8]) -> Option<Salvaged> {
         let stuffed = packet.adaptation_field.is_some();
         match packet.payload {
             Some(TsPayload::PesStart(pes)) => {
-                if !found.begin(at, &pes) {
+                let whole = found.begin(at, &pes);
+                if !whole {
                     break;
                 }
             }
@@ -86,7 +90,8 @@ impl Found {
             self.keep(&open);
         }
         let header = &pes.header;
-        let optional = 3 + [header.pts, header.dts].iter().flatten().count() * 5;
+        let stamps = [header.pts, header.dts].into_iter().flatten().count();
+        let optional = stamps.saturating_mul(STAMP).saturating_add(FLAGS);
         let len = usize::from(pes.pes_packet_len);
         let time = header.dts.or(header.pts).map_or(0, |time| time.as_u64());
         let mut open = Open {
@@ -235,4 +240,96 @@ impl Span {
 
 fn since(earlier: u64, later: u64) -> u64 {
     later.wrapping_sub(earlier) % TICKS_MODULUS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flv::TagKind;
+    use crate::media::{Begin, Rope, WallTime};
+    use crate::pipeline::{Effect, Pipeline, Policy};
+    use bytes::Bytes;
+
+    /// The first segment of the clip that comes with the server, and where its parts end.
+    fn segment() -> (Vec<u8>, Vec<usize>, Duration) {
+        let clip: &[u8] = include_bytes!("../../../assets/demo.flv");
+        let policy = Policy {
+            target: Duration::from_secs(2),
+            max: Duration::from_secs(10),
+            part: Duration::from_ms(500),
+        };
+        let mut pipeline = Pipeline::new(policy, Begin::default());
+        let (mut bytes, mut parts) = (Vec::new(), Vec::new());
+        for (kind, timestamp, body) in tags(clip) {
+            pipeline
+                .push(kind, timestamp, Rope::from(body), WallTime::default())
+                .expect("a good clip");
+            while let Some(effect) = pipeline.poll() {
+                match effect {
+                    Effect::Write(more) => bytes.extend_from_slice(&more),
+                    Effect::Part(_) => parts.push(bytes.len()),
+                    Effect::Segment { segment, .. } => return (bytes, parts, segment.duration),
+                    Effect::Open(_) | Effect::Tracks(_) => {}
+                }
+            }
+        }
+        panic!("the clip has no segment");
+    }
+
+    /// FLV file format §E.3: a header of 9 bytes, then tags of 11 bytes, body and 4 bytes.
+    fn tags(clip: &[u8]) -> Vec<(TagKind, u32, Bytes)> {
+        let mut rest = &clip[13..];
+        let mut tags = Vec::new();
+        while rest.len() > 11 {
+            let len = u32::from_be_bytes([0, rest[1], rest[2], rest[3]]) as usize;
+            let timestamp = u32::from_be_bytes([rest[7], rest[4], rest[5], rest[6]]);
+            let kind = match rest[0] {
+                8 => TagKind::Audio,
+                9 => TagKind::Video,
+                _ => TagKind::Data,
+            };
+            tags.push((kind, timestamp, Bytes::copy_from_slice(&rest[11..11 + len])));
+            rest = &rest[11 + len + 4..];
+        }
+        tags
+    }
+
+    #[test]
+    fn every_part_is_kept_whole_and_every_cut_is_a_beginning() {
+        let (bytes, parts, duration) = segment();
+        let whole = salvage(&bytes).expect("frames");
+        assert_eq!(whole.len, bytes.len());
+        let error = (whole.duration - duration).abs();
+        assert!(
+            error <= Duration::from_ms(1),
+            "{whole:?} is not {duration:?}"
+        );
+        for end in &parts {
+            let found = salvage(&bytes[..*end]).expect("frames");
+            assert_eq!(found.len, *end, "a part is whole");
+        }
+        let mut last = 0;
+        for cut in (0..bytes.len()).step_by(61) {
+            let found = salvage(&bytes[..cut]);
+            let len = found.map_or(0, |found| found.len);
+            assert!(
+                len <= cut && len >= last && len.is_multiple_of(188),
+                "{cut}"
+            );
+            let kept = parts.iter().rev().find(|end| **end <= cut);
+            assert!(kept.is_none_or(|end| len >= *end), "{cut} has a part more");
+            last = len;
+        }
+    }
+
+    #[test]
+    fn what_was_never_written_is_not_kept() {
+        let (mut bytes, parts, _) = segment();
+        let end = parts[1];
+        bytes[end..].fill(0); // a power cut: the file has its length, and not its bytes
+        assert_eq!(salvage(&bytes).map(|found| found.len), Some(end));
+        assert_eq!(salvage(&[]), None);
+        assert_eq!(salvage(&bytes[..376]), None, "tables alone");
+        assert_eq!(salvage(&[0x47; 1000]), None);
+    }
 }

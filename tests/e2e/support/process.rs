@@ -20,6 +20,7 @@ pub(crate) struct Output {
 /// The server under test.
 pub(crate) fn millstream() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    command.stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MILLSTREAM__") {
             command.env_remove(name);
@@ -88,12 +89,8 @@ impl Running {
         let (stdout, stderr) = (scratch(), scratch());
         let sink =
             |file: &File| Stdio::from(file.try_clone().expect("a file handle can be cloned"));
-        let child = (command
-            .stdin(Stdio::null())
-            .stdout(sink(&stdout))
-            .stderr(sink(&stderr))
-            .spawn())
-        .unwrap_or_else(|error| panic!("{name}: {error}; run `make setup`"));
+        let child = (command.stdout(sink(&stdout)).stderr(sink(&stderr)).spawn())
+            .unwrap_or_else(|error| panic!("{name}: {error}; run `make setup`"));
         Self {
             child,
             name,
