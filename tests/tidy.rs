@@ -33,10 +33,13 @@ const TABLE: &[Row] = &[
     ("pipeline", &["id", "key", "media", "flv", "segment", "mux", "playlist"],               Pure),
     ("clock",    &["media"],                                                                 Edge),
     ("net",      &["rtmp", "clock"],                                                         Edge),
-    ("store",    &["key", "clock"],                                                          Edge),
-    ("control",  &["id", "key", "media", "clock", "playlist", "store"],                      Edge),
+    ("store",    &["id", "key", "clock"],                                                    Edge),
+    ("catalog",  &["id", "key", "media"],                                                    Edge),
+    ("control",  &["id", "key", "media", "clock", "playlist", "store", "catalog"],           Edge),
     ("publish",  &["id", "media", "clock", "net", "flv", "pipeline", "store", "control"],    Edge),
+    ("recover",  &["id", "key", "media", "mux", "segment", "store", "control"],              Edge),
     ("http",     &["id", "key", "playlist", "store", "control"],                             Edge),
+    ("api",      &["id", "key", "control", "http"],                                          Edge),
 ];
 
 /// They put everything together, so they may import everything; nobody but `main` imports them.

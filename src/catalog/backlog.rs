@@ -50,6 +50,13 @@ pub enum Entry {
         /// EXT-X-TARGETDURATION of the recording, in seconds.
         target_duration_s: i64,
     },
+    /// The bytes of a segment that was stored are gone: it is a gap.
+    Lost {
+        /// Of which recording.
+        key: RecordingKey,
+        /// Media sequence number.
+        number: i64,
+    },
     /// A recording is over.
     End {
         /// Its name.
@@ -226,7 +233,10 @@ impl Writer {
 impl Entry {
     fn recording(&self) -> &RecordingKey {
         match self {
-            Self::Recording { key, .. } | Self::Segment { key, .. } | Self::End { key, .. } => key,
+            Self::Recording { key, .. }
+            | Self::Segment { key, .. }
+            | Self::Lost { key, .. }
+            | Self::End { key, .. } => key,
             Self::Session(row) => &row.recording,
         }
     }
@@ -240,6 +250,7 @@ impl Entry {
                 row,
                 target_duration_s,
             } => history::write_segment(on, key, row, *target_duration_s).await,
+            Self::Lost { key, number } => history::lose_segment(on, key, *number).await,
             Self::End { key, ended_ms } => history::end_recording(on, key, *ended_ms).await,
         }
     }

@@ -244,6 +244,17 @@ pub(super) async fn write_recording(
     .map(drop)
 }
 
+pub(super) async fn lose_segment(
+    on: &mut AnyConnection,
+    key: &RecordingKey,
+    number: i64,
+) -> Result<(), sqlx::Error> {
+    let lose =
+        sqlx::query("UPDATE segments SET flags = flags | $1 WHERE recording = $2 AND number = $3");
+    let lose = lose.bind(flags::GAP).bind(recording_key(key)).bind(number);
+    lose.execute(on).await.map(drop)
+}
+
 pub(super) async fn end_recording(
     on: &mut AnyConnection,
     key: &RecordingKey,

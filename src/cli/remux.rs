@@ -119,7 +119,7 @@ impl Package {
         while let Some(effect) = pipeline.poll() {
             match effect {
                 Effect::Tracks(tracks) => self.tracks = (&tracks).into(),
-                Effect::Open { number } => self.open(number)?,
+                Effect::Open(segment) => self.open(segment.number)?,
                 Effect::Write(bytes) => {
                     if let Some((path, file)) = &mut self.open {
                         let written = file.write_all(&bytes);

@@ -8,7 +8,8 @@ use crate::clock;
 use crate::id::{ChannelId, RecordingId};
 use crate::key::RecordingKey;
 use crate::playlist::{Document, Freshness, vod};
-use crate::store::{self, Store};
+use crate::store::{self, Spool, Store};
+use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ const FOLDERS_MAX: usize = 16;
 /// The recordings in a store.
 pub(super) struct Archive {
     store: Store,
+    spool: Option<Spool>,
     window_segments: usize,
     recordings: Cache<RecordingKey, Arc<Archived>, ByText>,
     newest: Cache<ChannelId, (Instant, Option<RecordingKey>)>,
@@ -68,10 +70,11 @@ impl Weighter<RecordingKey, Arc<Archived>> for ByText {
 }
 
 impl Archive {
-    pub(super) fn new(store: Store, window_segments: usize) -> Self {
+    pub(super) fn new(store: Store, spool: Option<Spool>, window_segments: usize) -> Self {
         let typical = usize::try_from(PLAYLIST_BYTES / PLAYLIST_BYTES_TYPICAL).unwrap_or(CHANNELS);
         Self {
             store,
+            spool,
             window_segments,
             recordings: Cache::with_weighter(typical, PLAYLIST_BYTES, ByText),
             newest: Cache::new(CHANNELS),
@@ -83,6 +86,9 @@ impl Archive {
         &self,
         key: &RecordingKey,
     ) -> Result<Option<Arc<Archived>>, store::Error> {
+        if let Some((text, confirmed)) = self.in_spool(key).await {
+            return Ok(self.unconfirmed(key, text, confirmed).await);
+        }
         let read = async { self.read(key).await?.ok_or(Miss::NotThere) };
         match self.recordings.get_or_insert_async(key, read).await {
             Ok(archived) => Ok(Some(archived)),
@@ -92,21 +98,62 @@ impl Archive {
         }
     }
 
+    /// The index of a recording that has not left the spool, and how much of it is confirmed.
+    async fn in_spool(&self, key: &RecordingKey) -> Option<(Bytes, usize)> {
+        let found = self.spool.as_ref()?.index(key).await;
+        found
+            .inspect_err(|error| tracing::error!(recording = %key, %error, "its index cannot be read in the spool"))
+            .ok()
+            .flatten()
+    }
+
+    /// A recording that is over and not yet confirmed: its last live playlist stands, and the whole
+    /// one still grows.
+    async fn unconfirmed(
+        &self,
+        key: &RecordingKey,
+        text: Bytes,
+        confirmed: usize,
+    ) -> Option<Arc<Archived>> {
+        let key = key.clone();
+        let window_segments = self.window_segments;
+        off_thread(move || {
+            let recording = Recording::from_index(key, window_segments, &Index::parse(&text));
+            Some(Arc::new(Archived {
+                index: recording.index()?,
+                media: recording.media()?,
+                recent: recording.recent()?,
+                vod: event(text.get(..confirmed).unwrap_or_default()),
+            }))
+        })
+        .await
+    }
+
+    /// The whole index of a recording: the spool's, which knows more, before the store's.
+    pub(super) async fn index(&self, key: &RecordingKey) -> Result<Option<Bytes>, store::Error> {
+        match self.in_spool(key).await {
+            Some((text, _)) => Ok(Some(text)),
+            None => found(self.store.get(&key.journal()).await),
+        }
+    }
+
     /// The whole playlist of a recording that is still being made, as its index tells it now.
     pub(super) async fn growing(
         &self,
         key: &RecordingKey,
     ) -> Result<Option<Document>, store::Error> {
-        let Some(text) = found(self.store.get(&key.journal()).await)? else {
-            return Ok(None);
+        let text = match self.in_spool(key).await {
+            Some((text, confirmed)) => text.slice(..confirmed),
+            None => match found(self.store.get(&key.journal()).await)? {
+                Some(text) => text,
+                None => return Ok(None),
+            },
         };
-        Ok(off_thread(move || {
-            let index = Index::parse(&text);
-            let max_age_s = index.target_duration_s / 2;
-            let text = vod::render(index.target_duration_s, &index.segments, false);
-            (!index.segments.is_empty()).then(|| Document::new(text, Freshness::Live { max_age_s }))
-        })
-        .await)
+        let is_segment = |line: &[u8]| line.starts_with(b"{\"segment\"");
+        if !text.split(|byte| *byte == b'\n').any(is_segment) {
+            return Ok(None);
+        }
+        Ok(off_thread(move || Some(event(&text))).await)
     }
 
     /// The newest recording of a channel that has segments.
@@ -131,22 +178,47 @@ impl Archive {
     }
 
     async fn find_newest(&self, channel: &ChannelId) -> Result<Option<RecordingKey>, store::Error> {
-        let folders = self.store.list_folders(&channel.to_string()).await?;
-        let mut ids: Vec<RecordingId> = folders
-            .iter()
-            .filter_map(|folder| folder.rsplit('/').next()?.parse().ok())
-            .collect();
-        ids.sort_unstable();
-        for recording in ids.into_iter().rev().take(FOLDERS_MAX) {
-            let key = RecordingKey {
-                channel: channel.clone(),
-                recording,
-            };
+        for key in self
+            .of_channel(channel)
+            .await?
+            .into_iter()
+            .rev()
+            .take(FOLDERS_MAX)
+        {
             if self.recording(&key).await?.is_some() {
                 return Ok(Some(key));
             }
         }
         Ok(None)
+    }
+
+    /// The recordings of a channel that have a folder in the store or in the spool, oldest first.
+    pub(super) async fn of_channel(
+        &self,
+        channel: &ChannelId,
+    ) -> Result<Vec<RecordingKey>, store::Error> {
+        let spooled = self.spool.as_ref().map(|spool| spool.recordings(channel));
+        let spooled = spooled.unwrap_or_default();
+        let mut ids: Vec<_> = spooled.into_iter().map(|key| key.recording).collect();
+        match self.store.list_folders(&channel.to_string()).await {
+            Ok(folders) => ids.extend(
+                folders
+                    .iter()
+                    .filter_map(|folder| folder.rsplit('/').next()?.parse::<RecordingId>().ok()),
+            ),
+            // What waits in the spool is newer than nearly everything that does not.
+            Err(error) if !ids.is_empty() => {
+                tracing::warn!(%channel, %error, "recordings in the store cannot be listed");
+            }
+            Err(error) => return Err(error),
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let key = |recording| RecordingKey {
+            channel: channel.clone(),
+            recording,
+        };
+        Ok(ids.into_iter().map(key).collect())
     }
 
     async fn read(&self, key: &RecordingKey) -> Result<Option<Arc<Archived>>, store::Error> {
@@ -170,6 +242,14 @@ impl Archive {
         })
         .await)
     }
+}
+
+/// The whole playlist of a recording that may grow.
+fn event(index: &[u8]) -> Document {
+    let index = Index::parse(index);
+    let max_age_s = index.target_duration_s / 2;
+    let text = vod::render(index.target_duration_s, &index.segments, false);
+    Document::new(text, Freshness::Live { max_age_s })
 }
 
 fn found<T>(result: Result<T, store::Error>) -> Result<Option<T>, store::Error> {

@@ -144,6 +144,19 @@ impl Control {
         Ok(Arc::clone(&known.channel))
     }
 
+    /// The same; one that is not in the catalog is as the configuration says.
+    pub(super) async fn channel_or_default(&self, id: &ChannelId) -> Result<Arc<Channel>, Error> {
+        Ok(match self.known(id).await? {
+            Some(known) => Arc::clone(&known.channel),
+            None => Arc::new(Channel {
+                id: id.clone(),
+                settings: ChannelSettings::default(),
+                created_ms: 0,
+                changed_ms: 0,
+            }),
+        })
+    }
+
     /// The right of somebody whose credential was checked elsewhere.
     pub async fn grant(&self, id: &ChannelId) -> Result<Grant, Error> {
         let channel = self.channel(id).await?;

@@ -48,6 +48,16 @@ pub enum Line {
         /// Frames and tags that are in no segment.
         dropped: u64,
     },
+    /// The bytes of a segment that was listed are gone; it is a gap.
+    Lost {
+        /// Media sequence number.
+        number: u64,
+    },
+    /// The push was cut off when the server was killed; what it had counted is lost.
+    Interrupted {
+        /// When its last bytes were written, in milliseconds since the Unix epoch.
+        ended_ms: i64,
+    },
     /// Nothing follows: the recording is over.
     End {
         /// Milliseconds since the Unix epoch.
@@ -101,8 +111,35 @@ pub struct Index {
     pub target_duration_s: u32,
     /// The tracks it had last.
     pub tracks: TrackLine,
+    /// Whether a push into it has begun and not ended.
+    pub pushing: bool,
     /// Whether it is over.
     pub ended: bool,
+}
+
+/// What is remembered of a recording that is not over, beside the store: enough to finish, after
+/// the server was killed, what it was writing.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Marker {
+    /// The segment that is being written; its duration and size are not known yet.
+    pub open: SegmentLine,
+    /// Lines that go to the index with that segment.
+    pub lines: String,
+}
+
+impl Marker {
+    /// As it is written, with its end of line.
+    pub fn to_text(&self) -> String {
+        let mut text = serde_json::to_string(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Reads the first line.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let line = text.split(|byte| *byte == b'\n').next()?;
+        serde_json::from_slice(line).ok()
+    }
 }
 
 impl Line {
@@ -117,7 +154,22 @@ impl Line {
 
     /// The line of a segment.
     pub fn segment(segment: &Segment, target_duration_s: u32) -> Self {
-        Self::Segment(SegmentLine {
+        Self::Segment(SegmentLine::new(segment, target_duration_s))
+    }
+
+    /// As it is appended, with its end of line.
+    pub fn to_text(&self) -> String {
+        // These types have no map with keys other than text: they always have a JSON form.
+        let mut text = serde_json::to_string(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+impl SegmentLine {
+    /// What is said of a segment of a recording with this target duration.
+    pub fn new(segment: &Segment, target_duration_s: u32) -> Self {
+        Self {
             number: segment.number,
             start: segment.start.ticks(),
             date_ms: segment.program_date_time.unix_ms(),
@@ -127,15 +179,7 @@ impl Line {
             discontinuity: segment.discontinuity,
             dependent: !segment.independent,
             gap: segment.gap,
-        })
-    }
-
-    /// As it is appended, with its end of line.
-    pub fn to_text(&self) -> String {
-        // These types have no map with keys other than text: they always have a JSON form.
-        let mut text = serde_json::to_string(self).unwrap_or_default();
-        text.push('\n');
-        text
+        }
     }
 }
 
@@ -177,19 +221,45 @@ impl Index {
     /// Reads an index. Lines of a later version and a line that was cut off are left out.
     pub fn parse(text: &[u8]) -> Self {
         let mut index = Self::default();
+        index.extend(text);
+        index
+    }
+
+    /// Numbers of the segments in an index, each with the length of the index up to its line's end.
+    pub fn ends(text: &[u8]) -> Vec<(u64, u64)> {
+        let mut end = 0;
+        let lines = text.split_inclusive(|byte| *byte == b'\n');
+        let ends = lines.filter_map(|line| {
+            end += line.len() as u64;
+            match serde_json::from_slice(line) {
+                Ok(Line::Segment(segment)) => Some((segment.number, end)),
+                _ => None,
+            }
+        });
+        ends.collect()
+    }
+
+    /// Reads on.
+    pub fn extend(&mut self, text: &[u8]) {
         for line in text.split(|byte| *byte == b'\n') {
             match serde_json::from_slice(line) {
                 Ok(Line::Segment(line)) => {
-                    index.target_duration_s = line.target_duration_s;
-                    index.segments.push(Segment::from(&line));
+                    self.target_duration_s = line.target_duration_s;
+                    self.segments.push(Segment::from(&line));
                 }
-                Ok(Line::Tracks(tracks)) => index.tracks = tracks,
-                Ok(Line::End { .. }) => index.ended = true,
-                Ok(Line::Recording { .. } | Line::Session { .. } | Line::SessionEnd { .. })
-                | Err(_) => {}
+                Ok(Line::Tracks(tracks)) => self.tracks = tracks,
+                Ok(Line::Session { .. }) => self.pushing = true,
+                Ok(Line::SessionEnd { .. } | Line::Interrupted { .. }) => self.pushing = false,
+                Ok(Line::Lost { number }) => {
+                    let known = self.segments.iter_mut().rev();
+                    if let Some(segment) = { known }.find(|segment| segment.number == number) {
+                        segment.gap = true;
+                    }
+                }
+                Ok(Line::End { .. }) => self.ended = true,
+                Ok(Line::Recording { .. }) | Err(_) => {}
             }
         }
-        index
     }
 }
 

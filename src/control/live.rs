@@ -16,6 +16,7 @@ use crate::clock;
 use crate::id::{ChannelId, RecordingId};
 use crate::key::RecordingKey;
 use crate::media::{Begin, WallTime};
+use crate::store::Spool;
 use crate::store::disk::{WriteError, Writer};
 use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,11 @@ pub enum Refused {
     /// It was disabled or deleted just now.
     #[error("channel {0} is disabled")]
     Disabled(ChannelId),
+    /// What running publishers send may not find room any more.
+    #[error(
+        "the store is not reachable and the space for what waits for it is nearly used up; try again later"
+    )]
+    Full,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -241,6 +247,9 @@ impl Registry {
             if self.stopping.load(std::sync::atomic::Ordering::Acquire) {
                 return Err(Refused::Stopping);
             }
+            if control.disk().spool().is_some_and(Spool::refuses) {
+                return Err(Refused::Full);
+            }
             let slot = self.slot(control, &grant.channel);
             let mut gone = match slot.try_claim(control, grant, publisher) {
                 Attempt::Claimed(claim) => return Ok(claim),
@@ -288,6 +297,24 @@ impl Registry {
         }
     }
 
+    /// A recording of an earlier process waits for its publisher as those of this one do. Of two of
+    /// one channel the newer waits; the older is over.
+    pub(super) fn take_up(
+        &self,
+        control: &Control,
+        channel: Arc<Channel>,
+        recording: Recording,
+        left: Duration,
+    ) {
+        let id = channel.id.clone();
+        let slot = Arc::new(Slot::new(channel, recording));
+        let older = self.channels.insert(id, slot.clone());
+        if let Some(older) = older {
+            end_after(control, older, Duration::ZERO, 0);
+        }
+        end_after(control, slot, left, 0);
+    }
+
     fn slot(&self, control: &Control, of: &Arc<Channel>) -> Arc<Slot> {
         let entry = self.channels.entry(of.id.clone());
         let fresh = || {
@@ -295,21 +322,8 @@ impl Registry {
                 RecordingId::at(clock::now().unix_ms(), u16::from_le_bytes(clock::random()));
             let channel = of.id.clone();
             let key = RecordingKey { channel, recording };
-            let window = of
-                .settings
-                .window
-                .and_then(|window| usize::try_from(window).ok());
-            let window = window.unwrap_or(control.settings().window_segments);
-            Arc::new(Slot {
-                viewers: Mutex::default(),
-                state: Mutex::new(SlotState {
-                    channel: Arc::clone(of),
-                    recording: Arc::new(Recording::new(key, window)),
-                    session: None,
-                    sessions: 0,
-                    ended: false,
-                }),
-            })
+            let recording = Recording::new(key, control.window_of(of));
+            Arc::new(Slot::new(Arc::clone(of), recording))
         };
         entry.or_insert_with(fresh).value().clone()
     }
@@ -328,7 +342,7 @@ impl Registry {
         let key = recording.key();
         if recording.media().is_some() {
             let ended_ms = clock::now().unix_ms();
-            let writer = control.disk().writer();
+            let writer = control.disk().writer(&key.folder());
             let ended = recording.clone();
             let done = move |result: Result<(), WriteError>| {
                 if let Err(error) = result {
@@ -339,6 +353,7 @@ impl Registry {
             writer
                 .line(key.journal(), Line::End { ended_ms }.to_text(), done)
                 .await;
+            writer.unmark(key.marker(), key.journal()).await;
             writer.flush().await;
             tracing::info!(channel = %key.channel, recording = %key.recording, "recording ended");
             control.backlog().push(Entry::End {
@@ -359,6 +374,19 @@ enum Attempt {
 }
 
 impl Slot {
+    fn new(channel: Arc<Channel>, recording: Recording) -> Self {
+        Self {
+            viewers: Mutex::default(),
+            state: Mutex::new(SlotState {
+                channel,
+                recording: Arc::new(recording),
+                session: None,
+                sessions: 0,
+                ended: false,
+            }),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -444,7 +472,8 @@ impl Claim {
 
     /// The session's way to the disk.
     pub fn disk_writer(&self) -> Writer {
-        self.control.disk().writer()
+        let folder = self.recording.key().folder();
+        self.control.disk().writer(&folder)
     }
 
     /// The channel as it was when the session began.
@@ -492,19 +521,22 @@ impl Drop for Claim {
             state.session = None;
             state.sessions
         };
-        let (control, slot) = (self.control.clone(), self.slot.clone());
-        let wait = self.channel.settings.reconnect_window_ms;
-        let wait = wait.map(|ms| Duration::from_millis(ms.into()));
-        let wait = wait.unwrap_or(control.settings().reconnect_window);
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        runtime.spawn(async move {
-            tokio::time::sleep(wait).await;
-            control
-                .registry()
-                .end_recording(&control, &slot, Some(sessions))
-                .await;
-        });
+        let wait = self.control.reconnect_window_of(&self.channel);
+        end_after(&self.control, self.slot.clone(), wait, sessions);
     }
+}
+
+/// Ends a slot's recording after `left`, unless it has had another session since `sessions`.
+fn end_after(control: &Control, slot: Arc<Slot>, left: Duration, sessions: u64) {
+    let control = control.clone();
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return;
+    };
+    runtime.spawn(async move {
+        tokio::time::sleep(left).await;
+        control
+            .registry()
+            .end_recording(&control, &slot, Some(sessions))
+            .await;
+    });
 }

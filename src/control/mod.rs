@@ -16,6 +16,7 @@ pub mod meter;
 pub mod recording;
 mod restore;
 pub mod settings;
+pub mod shelf;
 pub mod timeline;
 
 pub use auth::FirstStart;
@@ -31,8 +32,10 @@ use auth::{Auth, Denied, Grant, Policy, Token};
 use bytes::Bytes;
 use channels::{Channel, Memory};
 use events::Events;
+use journal::Index;
 use live::{Claim, LiveStatus, Publisher, Refused, Registry, SecondPublisher};
 use quick_cache::sync::Cache;
+use recording::Recording;
 use serde::Serialize;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,7 +53,8 @@ pub struct Control(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
-    store: Store,
+    /// What is read for viewers: the spool first, if there is one.
+    segments: Store,
     disk: Disk,
     cache: SegmentCache,
     catalog: Catalog,
@@ -202,19 +206,25 @@ pub enum Error {
 }
 
 impl Control {
-    /// Serves and fills `store`, which is what `disk` writes, and keeps its books in `catalog`.
+    /// Serves and fills `store`, which is what `disk` writes, by way of its spool if it has one, and
+    /// keeps its books in `catalog`.
     pub async fn open(
         settings: Settings,
         store: Store,
         disk: Disk,
         catalog: Catalog,
-    ) -> Result<Self, catalog::Error> {
+    ) -> Result<Self, Error> {
         let secret = signing_secret(&catalog).await?;
         let wrong = || catalog::Error::Row("the secret by which URLs are signed".to_owned());
         let auth = Auth::new(settings.publish, &secret).ok_or_else(wrong)?;
         let (backlog, writing) = Backlog::start(catalog.clone());
+        let spool = disk.spool().cloned();
+        let segments = match spool {
+            Some(_) => store.behind(disk.root())?,
+            None => store.clone(),
+        };
         Ok(Self(Arc::new(Inner {
-            archive: Archive::new(store.clone(), settings.window_segments),
+            archive: Archive::new(store, spool, settings.window_segments),
             cache: SegmentCache::new(settings.cache_bytes),
             registry: Registry::default(),
             memory: Memory::new(),
@@ -222,7 +232,7 @@ impl Control {
             events: Events::new(),
             writing: Mutex::new(Some(writing)),
             settings,
-            store,
+            segments,
             disk,
             catalog,
             backlog,
@@ -262,6 +272,25 @@ impl Control {
         }
         self.forget(id);
         Ok(claim)
+    }
+
+    /// A recording of an earlier process, as its index tells it, waits `left` for its publisher.
+    pub async fn take_up(
+        &self,
+        key: RecordingKey,
+        index: &Index,
+        left: Duration,
+    ) -> Result<(), Error> {
+        let channel = self.channel_or_default(&key.channel).await?;
+        let recording = Recording::from_index(key, self.window_of(&channel), index);
+        self.0.registry.take_up(self, channel, recording, left);
+        Ok(())
+    }
+
+    /// How long an ended push of a channel may be taken up again.
+    pub async fn reconnect_window(&self, channel: &ChannelId) -> Result<Duration, Error> {
+        let channel = self.channel_or_default(channel).await?;
+        Ok(self.reconnect_window_of(&channel))
     }
 
     /// What the publisher of a channel does at this moment; `None` if nobody publishes.
@@ -359,10 +388,10 @@ impl Control {
     /// The bytes of segment `number`.
     pub async fn segment(&self, key: &RecordingKey, number: u64) -> Result<SegmentBody, Lookup> {
         let object = key.segment(number, Container::Ts);
-        match self.0.cache.get_or_read(&self.0.store, &object).await {
+        match self.0.cache.get_or_read(&self.0.segments, &object).await {
             Ok(Cached::Whole(bytes)) => Ok(SegmentBody::Whole(bytes)),
             Ok(Cached::TooLarge(meta)) => Ok(SegmentBody::Stored(StoredSegment {
-                store: self.0.store.clone(),
+                store: self.0.segments.clone(),
                 object,
                 meta,
             })),
@@ -389,8 +418,21 @@ impl Control {
         &self.0.settings
     }
 
-    fn store(&self) -> &Store {
-        &self.0.store
+    fn archive(&self) -> &Archive {
+        &self.0.archive
+    }
+
+    /// Segments in the live playlist of a channel.
+    fn window_of(&self, channel: &Channel) -> usize {
+        let window = channel.settings.window;
+        let window = window.and_then(|window| usize::try_from(window).ok());
+        window.unwrap_or(self.0.settings.window_segments)
+    }
+
+    fn reconnect_window_of(&self, channel: &Channel) -> Duration {
+        let window = channel.settings.reconnect_window_ms;
+        let window = window.map(|ms| Duration::from_millis(ms.into()));
+        window.unwrap_or(self.0.settings.reconnect_window)
     }
 
     fn catalog(&self) -> &Catalog {

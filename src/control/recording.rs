@@ -64,12 +64,19 @@ impl Recording {
     /// The recording as its index tells it.
     pub fn from_index(key: RecordingKey, window_segments: usize, index: &Index) -> Self {
         let recording = Self::new(key, window_segments);
-        recording.state().tracks = index.tracks.clone();
-        for segment in &index.segments {
-            recording.add(segment.clone(), index.target_duration_s);
-        }
-        recording.render(index.ended);
+        recording.read_on(index.clone());
         recording
+    }
+
+    /// What lines that were added to its index tell.
+    pub fn read_on(&self, added: Index) {
+        if added.tracks != TrackLine::default() {
+            self.state().tracks = added.tracks;
+        }
+        for segment in added.segments {
+            self.add(segment, added.target_duration_s);
+        }
+        self.render(added.ended);
     }
 
     /// Its name.

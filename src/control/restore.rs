@@ -10,10 +10,11 @@ use crate::catalog::{Entry, SegmentRow, SessionRow};
 use crate::id::ChannelId;
 use crate::key::RecordingKey;
 use crate::media::Segment;
-use crate::store;
 
 /// Sessions that one pass closes; the next pass has the rest.
 const SESSIONS_MAX: usize = 1_000;
+/// Rows of restored recordings that wait for the catalog at a time.
+const WAITING_MAX: usize = 10_000;
 /// What an interrupted session says of its end.
 const INTERRUPTED: &str = "the server was interrupted";
 
@@ -47,12 +48,16 @@ impl Control {
             Entry::Session(_)
             | Entry::Recording { .. }
             | Entry::Segment { .. }
+            | Entry::Lost { .. }
             | Entry::End { .. } => None,
         };
         let found = restored.iter().find_map(session);
         let last = restored.iter().filter_map(|entry| match entry {
             Entry::Segment { row: segment, .. } => Some(segment.until_ms()),
-            Entry::Recording { .. } | Entry::Session(_) | Entry::End { .. } => None,
+            Entry::Recording { .. }
+            | Entry::Session(_)
+            | Entry::Lost { .. }
+            | Entry::End { .. } => None,
         });
         let last = last.max().filter(|last| *last > row.began_ms);
         let ended_ms = found.as_ref().and_then(|found| found.ended_ms);
@@ -68,6 +73,36 @@ impl Control {
         }
         self.backlog().push(Entry::Session(Box::new(closed)));
         Ok(())
+    }
+
+    /// Writes the rows of a recording that a killed process had not yet written. Sessions that have
+    /// a row keep it: their own accounts knew more than the index does.
+    pub async fn restore_recording(&self, key: &RecordingKey) -> Result<(), Error> {
+        for entry in self.read_index(key).await? {
+            if let Entry::Session(row) = &entry {
+                let moment = row.began_ms.saturating_sub(1)..row.began_ms.saturating_add(1);
+                let known = self
+                    .catalog()
+                    .sessions(&key.channel, moment, None, SESSIONS_MAX);
+                if known
+                    .await?
+                    .iter()
+                    .any(|known| known.began_ms == row.began_ms)
+                {
+                    continue;
+                }
+            }
+            self.push_slowly(entry).await;
+        }
+        Ok(())
+    }
+
+    /// Hands a row over when the queue has room for those of running pushes too.
+    async fn push_slowly(&self, entry: Entry) {
+        while self.backlog().health().waiting > WAITING_MAX {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        self.backlog().push(entry);
     }
 
     /// Writes again what a full queue refused. Call it now and then.
@@ -92,35 +127,20 @@ impl Control {
     /// Writes the rows of every recording of a channel that the store has and the catalog may not.
     /// Returns how many recordings there are.
     pub async fn restore_channel(&self, channel: &ChannelId) -> Result<usize, Error> {
-        let folders = self.store().list_folders(&channel.to_string()).await?;
         let mut recordings = 0;
-        for folder in folders {
-            let Some(recording) = folder.rsplit('/').next().and_then(|name| name.parse().ok())
-            else {
-                continue;
-            };
-            let key = RecordingKey {
-                channel: channel.clone(),
-                recording,
-            };
+        for key in self.archive().of_channel(channel).await? {
             let entries = self.read_index(&key).await?;
             recordings += usize::from(!entries.is_empty());
             for entry in entries {
-                while self.backlog().health().waiting > 10_000 {
-                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                }
-                self.backlog().push(entry);
+                self.push_slowly(entry).await;
             }
         }
         Ok(recordings)
     }
 
     async fn read_index(&self, key: &RecordingKey) -> Result<Vec<Entry>, Error> {
-        match self.store().get(&key.journal()).await {
-            Ok(text) => Ok(entries(key, &text, &self.settings().node)),
-            Err(store::Error::NotFound { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
-        }
+        let text = self.archive().index(key).await?.unwrap_or_default();
+        Ok(entries(key, &text, &self.settings().node))
     }
 }
 
@@ -182,6 +202,20 @@ fn entries(key: &RecordingKey, text: &[u8], node: &str) -> Vec<Entry> {
                     row.dropped = number(dropped);
                 }
                 close(&mut session, &mut entries);
+            }
+            // What it had counted is lost; its segments were counted above.
+            Ok(Line::Interrupted { ended_ms }) => {
+                if let Some(row) = &mut session {
+                    row.ended_ms = Some(ended_ms);
+                }
+                close(&mut session, &mut entries);
+            }
+            Ok(Line::Lost { number }) => {
+                let number = i64::try_from(number).unwrap_or(i64::MAX);
+                entries.push(Entry::Lost {
+                    key: key.clone(),
+                    number,
+                });
             }
             Ok(Line::End { ended_ms }) => entries.push(Entry::End {
                 key: key.clone(),

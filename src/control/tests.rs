@@ -26,7 +26,7 @@ async fn world(publish: Policy) -> World {
 }
 
 async fn open(dir: &std::path::Path, publish: Policy, catalog: Catalog) -> Control {
-    let disk = Disk::new(dir, 1, Fsync::None).expect("a disk");
+    let disk = Disk::new(dir, &dir.join(".running"), 1, Fsync::None).expect("a disk");
     let settings = Settings {
         publish,
         node: "a".to_owned(),

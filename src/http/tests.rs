@@ -66,7 +66,7 @@ fn pattern(len: usize) -> Bytes {
 /// A server with one recording that is being made: segments 0 (10 bytes), 1 (large) and 2 (nothing).
 async fn world(limits: Limits) -> World {
     let dir = tempfile::tempdir().expect("a directory");
-    let disk = Disk::new(dir.path(), 1, Fsync::None).expect("a disk");
+    let disk = Disk::new(dir.path(), &dir.path().join(".running"), 1, Fsync::None).expect("a disk");
     let settings = Settings {
         publish: Policy::Open,
         node: "test".to_owned(),

@@ -3,16 +3,20 @@
 //! Files are written by a few threads of their own, never by the runtime's. Each [`Writer`] (one a
 //! session) stays on one thread, so its jobs are done in order: the bytes of a segment, then its
 //! name, then its line in the recording's index, and only then is whoever asked told. A crash may
-//! leave an unfinished file (`….part`), which nothing names.
+//! leave an unfinished file (`….part`), which nothing names. Before a segment begins, the marker of
+//! its recording says so: whoever starts after a crash looks at the markers alone.
+//!
+//! A line that cannot be appended (a full disk) is owed: it goes before the next one.
 //!
 //! The queue of a thread is bounded. When it is full, writers wait, so publishers are slowed down
 //! by TCP; nothing is dropped.
 
+use super::Spool;
 use crate::clock;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +29,11 @@ const QUEUE_MAX: usize = 256;
 const LAG_WARN: Duration = Duration::from_secs(1);
 /// Such lines come at most this often.
 const LAG_WARN_INTERVAL: Duration = Duration::from_secs(10);
+/// Lines owed to the index of one recording, in bytes; a day of gaps and more.
+const OWED_MAX: usize = 8 << 20;
+/// A marker is written over its predecessor in one page, which needs no room on a full disk and is
+/// whole whenever the process is killed.
+const MARKER_PAGE: usize = 4096;
 
 /// What is forced to the disk, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,8 +52,12 @@ pub struct Disk(Arc<Inner>);
 
 struct Inner {
     root: PathBuf,
+    markers: PathBuf,
+    fsync: Fsync,
+    spool: Option<Spool>,
     threads: Vec<mpsc::Sender<Queued>>,
     next: AtomicU64,
+    hasher: std::hash::RandomState,
 }
 
 /// One session's way to the disk. What was not finished when it is dropped stays without a name.
@@ -74,6 +87,8 @@ struct Queued {
 enum Job {
     Open {
         object: String,
+        marker: String,
+        text: String,
     },
     Append {
         bytes: Bytes,
@@ -82,12 +97,17 @@ enum Job {
     Finish {
         index: String,
         line: String,
+        lost: String,
         done: Done,
     },
     Line {
         index: String,
         line: String,
         done: Done,
+    },
+    Unmark {
+        marker: String,
+        index: String,
     },
     Flush {
         done: oneshot::Sender<()>,
@@ -96,17 +116,43 @@ enum Job {
 }
 
 impl Disk {
-    /// Writes under `root` with so many threads.
-    pub fn new(root: &Path, threads: usize, fsync: Fsync) -> io::Result<Self> {
+    /// Writes objects under `root` and markers under `markers` with so many threads.
+    pub fn new(root: &Path, markers: &Path, threads: usize, fsync: Fsync) -> io::Result<Self> {
+        Self::make(root, markers, threads, fsync, None)
+    }
+
+    /// The same for a remote store: what is written goes on to `spool`, whose directory `root` is.
+    pub fn with_spool(
+        root: &Path,
+        markers: &Path,
+        threads: usize,
+        fsync: Fsync,
+        spool: Spool,
+    ) -> io::Result<Self> {
+        Self::make(root, markers, threads, fsync, Some(spool))
+    }
+
+    fn make(
+        root: &Path,
+        markers: &Path,
+        threads: usize,
+        fsync: Fsync,
+        spool: Option<Spool>,
+    ) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
+        std::fs::create_dir_all(markers)?;
         let threads = (0..threads.max(1)).map(|nth| {
             let (to, from) = mpsc::channel(QUEUE_MAX);
             let thread = Thread {
                 root: root.to_owned(),
+                markers_root: markers.to_owned(),
                 fsync,
+                spool: spool.clone(),
                 open: HashMap::new(),
                 index: HashMap::new(),
                 folder: HashMap::new(),
+                markers: HashMap::new(),
+                owed: HashMap::new(),
                 warned: None,
             };
             std::thread::Builder::new()
@@ -116,8 +162,12 @@ impl Disk {
         });
         Ok(Self(Arc::new(Inner {
             root: root.to_owned(),
+            markers: markers.to_owned(),
+            fsync,
+            spool: spool.clone(),
             threads: threads.collect::<io::Result<_>>()?,
             next: AtomicU64::new(0),
+            hasher: std::hash::RandomState::new(),
         })))
     }
 
@@ -126,10 +176,29 @@ impl Disk {
         &self.0.root
     }
 
-    /// A writer for one session.
-    pub fn writer(&self) -> Writer {
+    /// Where it goes from here, if the store is a remote one.
+    pub fn spool(&self) -> Option<&Spool> {
+        self.0.spool.as_ref()
+    }
+
+    /// The directory of the markers.
+    pub fn markers(&self) -> &Path {
+        &self.0.markers
+    }
+
+    /// Appends `line` to the object `index` at once, on this thread: at the start, before writers.
+    pub fn append_now(&self, index: &str, line: &str) -> io::Result<()> {
+        let Inner { root, fsync, .. } = &*self.0;
+        let mut file = open_index(root, &root.join(index), *fsync)?;
+        append(&mut file, line, *fsync).map(drop)
+    }
+
+    /// A writer for one session into `folder`. All writers into one folder share a thread, so what
+    /// they do is in order.
+    pub fn writer(&self, folder: &str) -> Writer {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let nth = usize::try_from(id).unwrap_or(0) % self.0.threads.len();
+        let hash = std::hash::BuildHasher::hash_one(&self.0.hasher, folder);
+        let nth = usize::try_from(hash % self.0.threads.len() as u64).unwrap_or(0);
         Writer {
             disk: self.clone(),
             id,
@@ -139,9 +208,14 @@ impl Disk {
 }
 
 impl Writer {
-    /// Begins the object; what was open before is given up.
-    pub async fn open(&self, object: String) {
-        self.queue(Job::Open { object }).await;
+    /// Writes `text` into the file `marker`, then begins the object; what was open before is given up.
+    pub async fn open(&self, object: String, marker: String, text: String) {
+        let job = Job::Open {
+            object,
+            marker,
+            text,
+        };
+        self.queue(job).await;
     }
 
     /// Appends to the open object.
@@ -155,15 +229,23 @@ impl Writer {
     }
 
     /// Gives the open object its name, then appends `line` to the object `index`, then calls `done`
-    /// (on the writing thread: it must be quick).
+    /// (on the writing thread: it must be quick). If the object has no name in the end, the index
+    /// gets `lost` instead, and `done` the reason.
     pub async fn finish(
         &self,
         index: String,
         line: String,
+        lost: String,
         done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
     ) {
         let done = Box::new(done);
-        self.queue(Job::Finish { index, line, done }).await;
+        let job = Job::Finish {
+            index,
+            line,
+            lost,
+            done,
+        };
+        self.queue(job).await;
     }
 
     /// Appends `line` to the object `index`, then calls `done`.
@@ -175,6 +257,11 @@ impl Writer {
     ) {
         let done = Box::new(done);
         self.queue(Job::Line { index, line, done }).await;
+    }
+
+    /// Removes the marker, if the object `index` has all its lines.
+    pub async fn unmark(&self, marker: String, index: String) {
+        self.queue(Job::Unmark { marker, index }).await;
     }
 
     /// Waits until everything that was asked for is done.
@@ -215,19 +302,27 @@ impl Drop for Writer {
 
 struct Thread {
     root: PathBuf,
+    markers_root: PathBuf,
     fsync: Fsync,
+    spool: Option<Spool>,
     open: HashMap<u64, Growing>,
     /// The index that each writer appended to last.
     index: HashMap<u64, (String, File)>,
     /// The folder that each writer made last.
     folder: HashMap<u64, PathBuf>,
+    /// The marker of each writer.
+    markers: HashMap<u64, (String, File)>,
+    /// Lines that could not be appended, by index.
+    owed: HashMap<String, String>,
     warned: Option<Instant>,
 }
 
 /// A file without its name yet.
 struct Growing {
+    object: String,
     path: PathBuf,
     file: Result<File, WriteError>,
+    size: u64,
 }
 
 impl Thread {
@@ -235,23 +330,38 @@ impl Thread {
         while let Some(Queued { writer, since, job }) = jobs.blocking_recv() {
             self.watch_lag(since, jobs.len());
             match job {
-                Job::Open { object } => self.open(writer, &object),
+                Job::Open {
+                    object,
+                    marker,
+                    text,
+                } => {
+                    self.mark(writer, marker, text);
+                    self.open(writer, &object);
+                }
                 Job::Append { bytes } => self.append(writer, &bytes),
                 Job::EndPart if self.fsync == Fsync::Part => self.sync(writer),
                 Job::EndPart => {}
-                Job::Finish { index, line, done } => {
-                    let result = self.finish(writer);
-                    done(result.and_then(|()| self.line(writer, index, &line)));
+                Job::Finish {
+                    index,
+                    line,
+                    lost,
+                    done,
+                } => {
+                    done(self.store(writer, index, &line, &lost));
                 }
-                Job::Line { index, line, done } => done(self.line(writer, index, &line)),
+                Job::Line { index, line, done } => done(self.note(writer, index, &line)),
+                Job::Unmark { marker, index } => self.unmark(&marker, &index),
                 Job::Flush { done } => {
                     // Nobody waits any more if this fails.
                     let _ = done.send(());
                 }
                 Job::Close => {
                     self.folder.remove(&writer);
+                    self.markers.remove(&writer);
                     self.index.remove(&writer);
-                    self.open.remove(&writer);
+                    if let (Some(open), Some(spool)) = (self.open.remove(&writer), &self.spool) {
+                        spool.shrank(open.size);
+                    }
                 }
             }
         }
@@ -272,16 +382,99 @@ impl Thread {
         }
     }
 
+    /// Without its marker a segment that a crash cuts off stays without a name; it is written all the same.
+    fn mark(&mut self, writer: u64, marker: String, text: String) {
+        let mut page = text.into_bytes();
+        page.resize(page.len().next_multiple_of(MARKER_PAGE), b' ');
+        let path = self.markers_root.join(&marker);
+        let known = self.markers.remove(&writer);
+        let write = || -> io::Result<File> {
+            let mut file = match known {
+                Some((name, file)) if name == marker => file,
+                _ => self.create_marker(&path)?,
+            };
+            file.rewind()?;
+            file.write_all(&page)?;
+            if self.fsync == Fsync::Part {
+                file.sync_data()?;
+            }
+            Ok(file)
+        };
+        match write() {
+            Ok(file) => {
+                self.markers.insert(writer, (marker, file));
+            }
+            Err(error) => {
+                let path = path.display();
+                tracing::error!(%path, %error, "a marker cannot be written; a crash now costs the open segment");
+            }
+        }
+    }
+
+    fn create_marker(&self, path: &Path) -> io::Result<File> {
+        let folder = path.parent().unwrap_or(&self.markers_root);
+        std::fs::create_dir_all(folder)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
+        if self.fsync != Fsync::None {
+            sync_folder(folder)?;
+        }
+        Ok(file)
+    }
+
+    fn unmark(&mut self, marker: &str, index: &str) {
+        if self.owed.contains_key(index) {
+            return;
+        }
+        if let Some(spool) = &self.spool {
+            spool.ended(index);
+        }
+        let path = self.markers_root.join(marker);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::error!(path = %path.display(), %error, "a marker cannot be removed");
+            }
+            _ => remove_empty(&self.markers_root, path.parent()),
+        }
+    }
+
     fn open(&mut self, writer: u64, object: &str) {
         let path = self.root.join(format!("{object}.part"));
-        let file = self.create(writer, &path);
-        self.open.insert(writer, Growing { path, file });
+        let file = match self.spool.as_ref().is_none_or(Spool::has_room) {
+            true => self.create(writer, &path),
+            false => Err(failed("write", &path)(io::Error::new(
+                io::ErrorKind::StorageFull,
+                "the spool has reached its limit",
+            ))),
+        };
+        let object = object.to_owned();
+        let growing = Growing {
+            object,
+            path,
+            file,
+            size: 0,
+        };
+        if let Some(given_up) = self.open.insert(writer, growing) {
+            self.give_up(&given_up);
+        }
+    }
+
+    /// Half a segment is of no use, and its room may be just what is missing.
+    fn give_up(&mut self, growing: &Growing) {
+        let _ = std::fs::remove_file(&growing.path);
+        if let Some(spool) = &self.spool {
+            spool.shrank(growing.size);
+        }
     }
 
     fn create(&mut self, writer: u64, path: &Path) -> Result<File, WriteError> {
         let folder = path.parent().unwrap_or(&self.root);
         if self.folder.get(&writer).map(PathBuf::as_path) != Some(folder) {
-            std::fs::create_dir_all(folder).map_err(failed("make the folder", folder))?;
+            make_folder(&self.root, folder, self.fsync)
+                .map_err(failed("make the folder", folder))?;
             self.folder.insert(writer, folder.to_owned());
         }
         File::create(path).map_err(failed("create", path))
@@ -296,6 +489,10 @@ impl Thread {
         {
             growing.file = Err(failed("write", &growing.path)(error));
         }
+        if let (Ok(_), Some(spool)) = (&growing.file, &self.spool) {
+            growing.size += bytes.len() as u64;
+            spool.grew(bytes.len() as u64);
+        }
     }
 
     fn sync(&mut self, writer: u64) {
@@ -309,44 +506,139 @@ impl Thread {
         }
     }
 
-    fn finish(&mut self, writer: u64) -> Result<(), WriteError> {
+    /// Gives the open object its name; returns it and its size, if there was one.
+    fn finish(&mut self, writer: u64) -> Result<Option<(String, u64)>, WriteError> {
         if self.fsync != Fsync::None {
             self.sync(writer);
         }
-        let Some(Growing { path, file }) = self.open.remove(&writer) else {
-            return Ok(());
+        let Some(growing) = self.open.remove(&writer) else {
+            return Ok(None);
         };
-        let named = path.with_extension("");
-        let result =
-            file.and_then(|_| std::fs::rename(&path, &named).map_err(failed("name", &named)));
-        if result.is_err() {
-            // Half a segment is of no use, and its room may be just what is missing.
-            let _ = std::fs::remove_file(&path);
+        let named = growing.path.with_extension("");
+        let rename = |()| std::fs::rename(&growing.path, &named).map_err(failed("name", &named));
+        let whole = growing.file.as_ref().map(drop).map_err(Clone::clone);
+        if let Err(error) = whole.and_then(rename) {
+            self.give_up(&growing);
             self.folder.remove(&writer);
+            return Err(error);
         }
-        result
+        if let (true, Some(folder)) = (self.fsync != Fsync::None, named.parent()) {
+            sync_folder(folder).map_err(failed("sync the folder", folder))?;
+        }
+        Ok(Some((growing.object, growing.size)))
     }
 
-    fn line(&mut self, writer: u64, index: String, line: &str) -> Result<(), WriteError> {
+    /// Appends to an index; returns its length.
+    fn line(&mut self, writer: u64, index: String, line: &str) -> Result<u64, WriteError> {
         let path = self.root.join(&index);
-        let mut append = || {
-            let mut file = match self.index.remove(&writer) {
-                Some((open, file)) if open == index => file,
-                _ => {
-                    if let Some(folder) = path.parent() {
-                        std::fs::create_dir_all(folder)?;
-                    }
-                    OpenOptions::new().create(true).append(true).open(&path)?
-                }
-            };
-            file.write_all(line.as_bytes())?;
-            if self.fsync != Fsync::None {
-                file.sync_data()?;
-            }
-            self.index.insert(writer, (index.clone(), file));
-            Ok(())
+        let mut text = self.owed.remove(&index).unwrap_or_default();
+        text += line;
+        let file = match self.index.remove(&writer) {
+            Some((known, file)) if known == index => Ok(file),
+            _ => open_index(&self.root, &path, self.fsync),
         };
-        append().map_err(failed("append to", &path))
+        let appended = file.and_then(|mut file| {
+            let len = append(&mut file, &text, self.fsync)?;
+            self.index.insert(writer, (index.clone(), file));
+            Ok(len)
+        });
+        if appended.is_err() {
+            if text.len() <= OWED_MAX {
+                self.owed.insert(index, text);
+            } else {
+                tracing::error!(index, "too many lines are owed; the index has a hole");
+            }
+        }
+        appended.map_err(failed("append to", &path))
+    }
+
+    /// Data, then index: what was written gets its name, then its line, and goes on to the spool.
+    fn store(
+        &mut self,
+        writer: u64,
+        index: String,
+        line: &str,
+        lost: &str,
+    ) -> Result<(), WriteError> {
+        let finished = self.finish(writer);
+        let line = if finished.is_ok() { line } else { lost };
+        let index_len = self.line(writer, index.clone(), line).inspect_err(|error| {
+            // The bytes have their name, by which a start after a crash finds them.
+            tracing::error!(%error, source = %error.source, "an index is behind; its line waits");
+        });
+        let index_len = index_len.ok();
+        if let Some(spool) = &self.spool {
+            match (&finished, index_len) {
+                (Ok(Some((object, size))), _) => {
+                    spool.stored(object.clone(), *size, &index, index_len);
+                }
+                (_, Some(index_len)) => spool.noted(&index, index_len),
+                (_, None) => {}
+            }
+        }
+        finished.map(drop)
+    }
+
+    fn note(&mut self, writer: u64, index: String, line: &str) -> Result<(), WriteError> {
+        let index_len = self.line(writer, index.clone(), line)?;
+        if let Some(spool) = &self.spool {
+            spool.noted(&index, index_len);
+        }
+        Ok(())
+    }
+}
+
+fn open_index(root: &Path, path: &Path, fsync: Fsync) -> io::Result<File> {
+    match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().unwrap_or(root);
+            make_folder(root, folder, fsync)?;
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            if fsync != Fsync::None {
+                sync_folder(folder)?;
+            }
+            Ok(file)
+        }
+        opened => opened,
+    }
+}
+
+/// Appends all of `text` or nothing; returns the new length.
+fn append(file: &mut File, text: &str, fsync: Fsync) -> io::Result<u64> {
+    let before = file.metadata()?.len();
+    let written = file.write_all(text.as_bytes());
+    if written.is_err() {
+        file.set_len(before)?;
+    } else if fsync != Fsync::None {
+        file.sync_data()?;
+    }
+    written.map(|()| before + text.len() as u64)
+}
+
+/// Makes `folder` below `root`; with `fsync`, so that a power cut does not unmake it.
+pub(crate) fn make_folder(root: &Path, folder: &Path, fsync: Fsync) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    if fsync != Fsync::None {
+        for made in folder.ancestors().take_while(|f| f.starts_with(root)) {
+            sync_folder(made)?;
+        }
+    }
+    Ok(())
+}
+
+/// Forces the names in a folder to the disk.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Removes `folder` and the folders above it as long as they are empty, up to `root`.
+pub(crate) fn remove_empty(root: &Path, folder: Option<&Path>) {
+    let folders = folder.into_iter().flat_map(Path::ancestors);
+    for folder in folders.take_while(|f| *f != root && f.starts_with(root)) {
+        // It is not empty, or somebody else was faster.
+        if std::fs::remove_dir(folder).is_err() {
+            return;
+        }
     }
 }
 
@@ -367,12 +659,15 @@ mod tests {
     #[tokio::test]
     async fn a_segment_has_its_name_and_its_line_before_anybody_is_told() {
         let root = tempfile::tempdir().expect("a folder");
-        let disk = Disk::new(root.path(), 2, Fsync::Part).expect("a disk");
+        let disk =
+            Disk::new(root.path(), &root.path().join(".running"), 2, Fsync::Part).expect("a disk");
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let writer = disk.writer();
+        let writer = disk.writer("a");
         for n in 0..3 {
             let object = format!("live/a/r/0000/{n}.ts");
-            writer.open(object.clone()).await;
+            writer
+                .open(object.clone(), "m".into(), format!("{n}\n"))
+                .await;
             writer.append(Bytes::from_static(b"one ")).await;
             writer.end_part().await;
             writer.append(Bytes::from_static(b"two")).await;
@@ -380,12 +675,17 @@ mod tests {
             let index = root.path().join("live/a/r/index");
             let seen = seen.clone();
             writer
-                .finish("live/a/r/index".into(), format!("{n}\n"), move |result| {
-                    assert!(result.is_ok());
-                    let named = std::fs::read(&path).expect("the segment");
-                    let lines = std::fs::read_to_string(&index).expect("the index");
-                    seen.lock().expect("not poisoned").push((named, lines));
-                })
+                .finish(
+                    "live/a/r/index".into(),
+                    format!("{n}\n"),
+                    String::new(),
+                    move |result| {
+                        assert!(result.is_ok());
+                        let named = std::fs::read(&path).expect("the segment");
+                        let lines = std::fs::read_to_string(&index).expect("the index");
+                        seen.lock().expect("not poisoned").push((named, lines));
+                    },
+                )
                 .await;
         }
         writer.flush().await;
@@ -403,17 +703,20 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_told_and_the_next_segment_tries_anew() {
         let root = tempfile::tempdir().expect("a folder");
-        let disk = Disk::new(root.path(), 1, Fsync::None).expect("a disk");
+        let disk =
+            Disk::new(root.path(), &root.path().join(".running"), 1, Fsync::None).expect("a disk");
         std::fs::write(
             root.path().join("blocked"),
             "a file where a folder should be",
         )
         .expect("written");
         let results = Arc::new(Mutex::new(Vec::new()));
-        let writer = disk.writer();
+        let writer = disk.writer("a");
         for object in ["blocked/0.ts", "free/1.ts"] {
             let results = results.clone();
-            writer.open(object.to_owned()).await;
+            writer
+                .open(object.to_owned(), "m".into(), "x\n".into())
+                .await;
             writer.append(Bytes::from_static(b"x")).await;
             let done = move |result: Result<(), WriteError>| {
                 results
@@ -422,7 +725,7 @@ mod tests {
                     .push(result.map_err(|e| e.to_string()));
             };
             writer
-                .finish("free/index".into(), "line\n".into(), done)
+                .finish("free/index".into(), "line\n".into(), "lost\n".into(), done)
                 .await;
         }
         writer.flush().await;
@@ -436,7 +739,7 @@ mod tests {
         assert_eq!(results[1], Ok(()));
         assert_eq!(
             std::fs::read(root.path().join("free/index")).expect("index"),
-            b"line\n"
+            b"lost\nline\n"
         );
     }
 }

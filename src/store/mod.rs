@@ -1,12 +1,20 @@
-//! Where finished segments live: a directory or, later, an object store, behind one narrow face.
+//! Where finished segments live: a directory or an object store, behind one narrow face.
 //!
 //! An object name is what [`crate::key`] made: parsed parts joined by `/`. Anything else is refused
 //! here once more, so no name leads out of the store.
 
-pub mod cache;
 pub mod disk;
 
+pub mod remote;
+pub mod spool;
+
+pub mod cache;
+#[cfg(test)]
+pub mod fault;
+
 pub use cache::{Cached, SegmentCache};
+pub use remote::Remote;
+pub use spool::Spool;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
@@ -15,7 +23,8 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path as Name;
 use object_store::{
-    GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, ObjectStoreExt,
+    Attribute, AttributeValue, Attributes, GetOptions, GetRange, GetResult, GetResultPayload,
+    MultipartUpload, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions,
 };
 use std::fmt;
 use std::fs::File;
@@ -28,10 +37,16 @@ use std::time::SystemTime;
 /// Bytes of a local file that are read at once: each piece is one trip to the blocking threads,
 /// and what a slow reader of a large segment holds in memory.
 const PIECE_LEN: u64 = 256 * 1024;
+/// Bytes that are uploaded in one request, and what an upload holds in memory.
+const UPLOAD_PIECE: u64 = 8 << 20;
 
 /// A store of objects. Cheap to clone.
 #[derive(Clone)]
-pub struct Store(Arc<dyn ObjectStore>);
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    /// Local files that are looked at first.
+    front: Option<Arc<dyn ObjectStore>>,
+}
 
 /// What a store knows of an object.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +99,28 @@ pub enum Error {
         /// Why.
         source: Arc<std::io::Error>,
     },
+    /// The URL of a store is none that is known.
+    #[error("store.url {url:?} is not file:…, s3://bucket/…, gs://bucket/… or az://container/…")]
+    Scheme {
+        /// The URL.
+        url: String,
+    },
+    /// The settings of a remote store contradict each other.
+    #[error("cannot use the store {url}: {source}")]
+    Remote {
+        /// Where it is.
+        url: String,
+        /// Why.
+        source: Arc<object_store::Error>,
+    },
+    /// A file that was to be uploaded cannot be read.
+    #[error("cannot read {object} in the spool: {source}")]
+    Local {
+        /// The object it was to become.
+        object: String,
+        /// Why.
+        source: Arc<std::io::Error>,
+    },
     /// The store failed; it may be back later.
     #[error("the store cannot {action} {object}")]
     Backend {
@@ -97,6 +134,21 @@ pub enum Error {
 }
 
 impl Store {
+    /// A store of objects that somebody else has opened.
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>) -> Self {
+        let front = None;
+        Self { objects, front }
+    }
+
+    /// The same store, but an object that is in the directory `root` is read from there.
+    pub fn behind(&self, root: &Path) -> Result<Self, Error> {
+        let front = Self::local(root)?;
+        Ok(Self {
+            objects: self.objects.clone(),
+            front: Some(front.objects),
+        })
+    }
+
     /// A store in the directory `root`, which is made if it is not there.
     pub fn local(root: &Path) -> Result<Self, Error> {
         let open = |source| Error::Open {
@@ -105,12 +157,12 @@ impl Store {
         };
         std::fs::create_dir_all(root).map_err(open)?;
         let store = LocalFileSystem::new_with_prefix(root).map_err(|e| open(e.into()))?;
-        Ok(Self(Arc::new(store)))
+        Ok(Self::new(Arc::new(store)))
     }
 
     /// A store in memory, for tests.
     pub fn memory() -> Self {
-        Self(Arc::new(InMemory::new()))
+        Self::new(Arc::new(InMemory::new()))
     }
 
     /// Opens an object, or a `range` of its bytes that must begin within it.
@@ -132,20 +184,79 @@ impl Store {
             range: range.map(GetRange::Bounded),
             ..GetOptions::default()
         };
-        let result = self.0.get_opts(&name(object)?, options).await;
+        let name = name(object)?;
+        if let Some(front) = &self.front {
+            match front.get_opts(&name, options.clone()).await {
+                Err(object_store::Error::NotFound { .. }) => {}
+                found => return found.map_err(error("read", object)),
+            }
+        }
+        let result = self.objects.get_opts(&name, options).await;
         result.map_err(error("read", object))
     }
 
     /// Writes a whole object; readers see the old one or the new one.
     pub async fn put(&self, object: &str, bytes: Bytes) -> Result<(), Error> {
-        let result = self.0.put(&name(object)?, bytes.into()).await;
+        let result = self.objects.put(&name(object)?, bytes.into()).await;
         result.map(drop).map_err(error("write", object))
+    }
+
+    /// Uploads a segment of `size` bytes from a file; it is there as a whole or not at all.
+    pub async fn upload(&self, object: &str, file: &Path, size: u64) -> Result<(), Error> {
+        let local = |source: std::io::Error| Error::Local {
+            object: object.to_owned(),
+            source: Arc::new(source),
+        };
+        let location = name(object)?;
+        let file = File::open(file).map_err(local)?;
+        if size <= UPLOAD_PIECE {
+            let (bytes, _) = read_piece(file, 0..size).await.map_err(local)?;
+            let options = PutOptions {
+                attributes: segment_attributes(),
+                ..PutOptions::default()
+            };
+            let put = self.objects.put_opts(&location, bytes.into(), options);
+            return put.await.map(drop).map_err(error("write", object));
+        }
+        let options = PutMultipartOptions {
+            attributes: segment_attributes(),
+            ..PutMultipartOptions::default()
+        };
+        let upload = self.objects.put_multipart_opts(&location, options).await;
+        let mut upload = upload.map_err(error("write", object))?;
+        let sent = send_pieces(&mut *upload, file, size).await;
+        if sent.is_err() {
+            // Pieces that stay cost money until the bucket's own rule removes them.
+            let _ = upload.abort().await;
+        }
+        sent.map_err(error("write", object))
+    }
+
+    /// Writes a playlist or an index, with what plain file servers need to know of it.
+    pub async fn publish(&self, published: &spool::Published) -> Result<(), Error> {
+        let object = &published.object;
+        let content_type = match object.ends_with(".m3u8") {
+            true => "application/vnd.apple.mpegurl",
+            false => "application/jsonl",
+        };
+        let cache_control = match published.max_age_s {
+            0 => "no-cache".to_owned(),
+            seconds => format!("public, max-age={seconds}"),
+        };
+        let options = PutOptions {
+            attributes: attributes(content_type, cache_control),
+            ..PutOptions::default()
+        };
+        let payload = published.text.clone().into();
+        let location = name(object)?;
+        let put = self.objects.put_opts(&location, payload, options);
+        put.await.map(drop).map_err(error("write", object))
     }
 
     /// The names of the folders directly within `prefix` (the whole store if it is empty), in order.
     pub async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let within = prefix_name(prefix)?;
-        let listed = self.0.list_with_delimiter(within.as_ref()).await;
+        let listed = self.objects.list_with_delimiter(within.as_ref()).await;
         let listed = listed.map_err(error("list", prefix))?;
         let last = |folder: &Name| folder.filename().map(str::to_owned);
         let mut folders: Vec<_> = listed.common_prefixes.iter().filter_map(last).collect();
@@ -164,9 +275,46 @@ impl Store {
             object: meta.location.to_string(),
             meta: Meta::from(&meta),
         };
-        let found = self.0.list(within.as_ref()).map_ok(listed);
+        let found = self.objects.list(within.as_ref()).map_ok(listed);
         found.map_err(move |e| error("list", &prefix)(e)).boxed()
     }
+}
+
+fn segment_attributes() -> Attributes {
+    // A name is used once, so a copy is good for ever.
+    attributes(
+        "video/mp2t",
+        "public, max-age=31536000, immutable".to_owned(),
+    )
+}
+
+fn attributes(content_type: &'static str, cache_control: String) -> Attributes {
+    let pairs: [(Attribute, AttributeValue); 2] = [
+        (Attribute::ContentType, content_type.into()),
+        (Attribute::CacheControl, cache_control.into()),
+    ];
+    pairs.into_iter().collect()
+}
+
+/// Uploads a file piece by piece.
+async fn send_pieces(
+    upload: &mut dyn MultipartUpload,
+    mut file: File,
+    size: u64,
+) -> Result<(), object_store::Error> {
+    let mut at = 0;
+    while at < size {
+        let piece = at..size.min(at.saturating_add(UPLOAD_PIECE));
+        at = piece.end;
+        let read = read_piece(file, piece).await;
+        let (bytes, back) = read.map_err(|source| object_store::Error::Generic {
+            store: "spool",
+            source: source.into(),
+        })?;
+        file = back;
+        upload.put_part(bytes.into()).await?;
+    }
+    upload.complete().await.map(drop)
 }
 
 fn name(object: &str) -> Result<Name, Error> {
@@ -247,7 +395,7 @@ async fn read_piece(mut file: File, piece: Range<u64>) -> std::io::Result<(Bytes
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(&self.objects, f)
     }
 }
 
@@ -348,6 +496,83 @@ mod tests {
         conforms(&Store::local(&root).expect("a store")).await;
         let plain = std::fs::read(root.join("a/c~1/1/recording.jsonl")).expect("its own name");
         assert_eq!(plain, b"x");
+    }
+
+    #[tokio::test]
+    async fn the_same_store_behind_a_directory_conforms() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let behind = Store::memory().behind(dir.path()).expect("a store");
+        conforms(&behind).await;
+        let front = Store::local(dir.path()).expect("a store");
+        front
+            .put("a/b/1/x", Bytes::from_static(b"local"))
+            .await
+            .expect("room");
+        assert_eq!(behind.get("a/b/1/x").await.expect("in front"), "local");
+    }
+
+    #[tokio::test]
+    async fn uploads_and_playlists_arrive_whole() {
+        arrives(&Store::memory()).await;
+    }
+
+    async fn arrives(store: &Store) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("segment");
+        for len in [0, 1, UPLOAD_PIECE, 2 * UPLOAD_PIECE + 1] {
+            let bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            std::fs::write(&file, &bytes).expect("room");
+            for again in 0..2 {
+                let object = format!("up/{len}.ts");
+                let uploaded = store.upload(&object, &file, len).await;
+                uploaded.unwrap_or_else(|e| panic!("{len} bytes, time {again}: {e:?}"));
+                assert_eq!(store.get(&object).await.expect("there"), bytes);
+            }
+        }
+        for text in ["first", "second"] {
+            let published = spool::Published {
+                object: "up/media.m3u8".to_owned(),
+                text: text.into(),
+                max_age_s: 1,
+            };
+            store.publish(&published).await.expect("room");
+            assert_eq!(store.get("up/media.m3u8").await.expect("there"), text);
+        }
+    }
+
+    /// SeaweedFS, started by `scripts/s3-test.sh`, which sets where it is.
+    #[tokio::test]
+    #[ignore = "needs an S3 server: run scripts/s3-test.sh"]
+    async fn s3_conforms() {
+        let var = |name: &str| std::env::var(name).ok();
+        let remote = Remote {
+            url: format!("s3://{}/conformance", var("S3_BUCKET").expect("a bucket")),
+            endpoint: var("S3_ENDPOINT"),
+            region: Some("us-east-1".to_owned()),
+            path_style: true,
+            access_key_id: var("S3_KEY"),
+            secret_access_key: var("S3_SECRET"),
+        };
+        let store = Store::remote(&remote).expect("a store");
+        conforms(&store).await;
+        arrives(&store).await;
+    }
+
+    #[test]
+    fn urls_of_stores_are_known_or_refused() {
+        let open = |url: &str| {
+            Store::remote(&Remote {
+                url: url.to_owned(),
+                region: Some("r".to_owned()),
+                ..Remote::default()
+            })
+        };
+        assert!(open("s3://bucket").is_ok());
+        assert!(open("s3://bucket/a/b").is_ok());
+        for bad in ["", "bucket", "ftp://bucket", "s3:bucket"] {
+            let error = open(bad).expect_err(bad);
+            assert!(matches!(error, Error::Scheme { .. }), "{bad}: {error}");
+        }
     }
 
     #[test]

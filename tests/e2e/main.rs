@@ -16,6 +16,9 @@ mod playback;
 
 mod bad_input;
 mod delivery;
+mod disk_full;
+mod kill;
+mod outage;
 mod shutdown;
 
 mod oss;

@@ -3,7 +3,7 @@
 //!
 //! In the order in which a frame passes: [`muxer`] decides what goes out and when, `annexb` and
 //! `adts` frame it for the elementary stream, `pes` heads it, `pcr` keeps the clock, `packet` lays
-//! it out in 188 bytes, `psi` says what the streams are.
+//! it out in 188 bytes, `psi` says what the streams are. `salvage` reads back what a crash cut off.
 //!
 //! Where a segment begins is the caller's decision.
 
@@ -25,6 +25,7 @@
 )]
 
 pub mod muxer;
+pub mod salvage;
 
 mod adts;
 mod annexb;
@@ -34,6 +35,7 @@ mod pes;
 mod psi;
 
 pub use muxer::Muxer;
+pub use salvage::{Salvaged, salvage};
 
 #[cfg(test)]
 mod tests;

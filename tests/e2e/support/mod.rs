@@ -9,6 +9,7 @@ pub(crate) mod server;
 pub(crate) mod browser;
 pub(crate) mod http;
 pub(crate) mod watch;
+pub(crate) mod weed;
 
 pub(crate) mod flv;
 pub(crate) mod lossless;

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Runs the conformance suite of stores against SeaweedFS, a real S3 server, which it starts and ends.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export S3_BUCKET=conformance S3_ENDPOINT=http://127.0.0.1:28333 S3_KEY=test-key S3_SECRET=test-secret
+
+folder=$(mktemp -d)
+cat >"$folder/s3.json" <<EOF
+{"identities":[{"name":"test","credentials":[{"accessKey":"$S3_KEY","secretKey":"$S3_SECRET"}],"actions":["Admin","Read","Write","List"]}]}
+EOF
+tests/.tools/weed -logtostderr=true server -ip=127.0.0.1 -dir="$folder" -filer -s3 -s3.config="$folder/s3.json" \
+    -master.port=28334 -volume.port=28335 -filer.port=28336 -s3.port=28333 \
+    -s3.port.iceberg=0 -s3.port.lance=0 -master.volumeSizeLimitMB=64 2>"$folder/log" &
+weed=$!
+trap 'kill $weed; wait $weed || true; rm -rf "$folder"' EXIT
+
+request() { curl -s -o /dev/null -w '%{http_code}' --aws-sigv4 aws:amz:us-east-1:s3 --user "$S3_KEY:$S3_SECRET" "$@"; }
+for _ in $(seq 120); do
+    request -X PUT "$S3_ENDPOINT/$S3_BUCKET" >/dev/null || true
+    [ "$(request -T Makefile "$S3_ENDPOINT/$S3_BUCKET/first")" = 200 ] && break
+    sleep 0.5
+done
+cargo test --lib s3_conforms -- --ignored

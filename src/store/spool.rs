@@ -1,0 +1,721 @@
+//! Local files that a remote store has not confirmed yet, and their way there.
+//!
+//! Segments are written into the spool as into a local store: parts, name, line in the recording's
+//! index. From there each recording has one task that uploads its segments, a few at a time, and
+//! confirms them in their order, however the uploads finish. Data, then index, then news: a segment
+//! is in the store before the index in the store speaks of it, and the playlists in the store follow
+//! the index. An upload is tried until it is confirmed; one recording's failures hold back no other.
+//!
+//! A confirmed segment is marked read-only, so that a restart does not upload it again, and stays
+//! for a while: live viewers are served from here even while the store is down. A recording that is
+//! over and confirmed leaves nothing behind.
+//!
+//! What waits is bounded by the spool's limit on disk and by a few dozen bytes a segment in memory.
+
+use super::disk::remove_empty;
+use super::{Error, Store};
+use crate::clock;
+use crate::key::{MediaPath, RecordingKey};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use std::collections::{HashMap, VecDeque};
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore};
+
+/// Uploads of one recording at a time: enough to catch up, too few to take all there are.
+const UPLOADS_PER_RECORDING: usize = 4;
+/// Longest pause: so late at most is it noticed that the store is back.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// The index in the store is rewritten only after so many times its own size in media: an object
+/// store cannot append, and so it costs at most a 64th of the traffic.
+const MEDIA_PER_INDEX: u64 = 64;
+/// From this share of the limit on new publishes are refused, so that running ones have room.
+const REFUSE_AT_PERCENT: u64 = 90;
+/// From this share of the limit on the log says so.
+const WARN_AT_PERCENT: u64 = 50;
+/// Such lines, and those of failures, come at most this often.
+const WARN_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What the configuration says.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Bytes on disk.
+    pub limit: u64,
+    /// Uploads at a time, of all recordings.
+    pub uploads: usize,
+    /// First pause after a failed upload; doubles with each further one.
+    pub pause: Duration,
+    /// The index of a running recording is rewritten at most this often.
+    pub index_interval: Duration,
+    /// Confirmed segments of a running recording that stay for live viewers.
+    pub keep: usize,
+}
+
+/// An object that is written for viewers, made from an index.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Published {
+    /// Its name.
+    pub object: String,
+    /// Its text.
+    pub text: Bytes,
+    /// Seconds for which caches may keep it.
+    pub max_age_s: u32,
+}
+
+/// What makes the playlists of one recording.
+pub trait Shelf: Send + Sync {
+    /// Lines that were added to the index and are confirmed.
+    fn extend(&mut self, lines: &[u8]);
+    /// The playlists of a recording that goes on.
+    fn current(&mut self) -> Vec<Published>;
+    /// The playlists of a recording that is over, from its whole index.
+    fn settled(&mut self, index: &[u8]) -> Vec<Published>;
+}
+
+/// Makes the [`Shelf`] of a recording.
+pub type Shelves = Box<dyn Fn(&RecordingKey) -> Box<dyn Shelf> + Send + Sync>;
+/// Numbers of the segments in an index, each with the length of the index up to its line's end.
+pub type Ends = fn(&[u8]) -> Vec<(u64, u64)>;
+
+/// The spool. Cheap to clone.
+#[derive(Clone)]
+pub struct Spool(Arc<Inner>);
+
+struct Inner {
+    root: PathBuf,
+    store: Store,
+    settings: Settings,
+    shelves: Option<Shelves>,
+    runtime: tokio::runtime::Handle,
+    uploads: Semaphore,
+    used: AtomicU64,
+    /// Requests that failed.
+    failures: AtomicU64,
+    warned_of_failure: Mutex<Option<Instant>>,
+    warned_of_filling: Mutex<Option<Instant>>,
+    shipments: Mutex<HashMap<String, Arc<Shipment>>>,
+    /// Told when a shipment has left.
+    left: Notify,
+}
+
+/// A recording in the spool.
+struct Shipment {
+    key: RecordingKey,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Segments that no upload has been begun for.
+    queue: VecDeque<Item>,
+    /// Length of the index in the spool.
+    index_len: u64,
+    /// Length of the index up to which everything is confirmed.
+    confirmed_len: u64,
+    /// Nothing follows.
+    ended: bool,
+}
+
+#[derive(Clone)]
+struct Item {
+    object: String,
+    size: u64,
+    /// Length of the index that speaks of it; 0 if it does not yet.
+    index_len: u64,
+}
+
+impl Spool {
+    /// A spool in `root` for `store`; belongs to the runtime that it is made in.
+    pub fn new(root: &Path, store: Store, settings: Settings, shelves: Option<Shelves>) -> Self {
+        Self(Arc::new(Inner {
+            root: root.to_owned(),
+            store,
+            settings,
+            shelves,
+            runtime: tokio::runtime::Handle::current(),
+            uploads: Semaphore::new(settings.uploads),
+            used: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            warned_of_failure: Mutex::new(None),
+            warned_of_filling: Mutex::new(None),
+            shipments: Mutex::default(),
+            left: Notify::new(),
+        }))
+    }
+
+    /// Takes up what an earlier process left. `is_open` says whether a recording may go on.
+    pub fn resume(&self, is_open: impl Fn(&RecordingKey) -> bool, ends: Ends) -> io::Result<()> {
+        for index in find_indexes(&self.0.root)? {
+            let Some(key) = RecordingKey::of_journal(&index) else {
+                continue;
+            };
+            let text = fs::read(self.0.root.join(&index))?;
+            let (queue, size) = self.0.unconfirmed(&key, &text, ends)?;
+            self.0.used.fetch_add(size, Ordering::Relaxed);
+            let confirmed_len = match queue.front() {
+                None => text.len() as u64,
+                Some(first) => end_before(&ends(&text), first),
+            };
+            tracing::info!(recording = %key, segments = queue.len(), bytes = size, "uploads are taken up again");
+            let shipment = self.shipment(&key);
+            let mut state = shipment.lock();
+            state.index_len = text.len() as u64;
+            state.confirmed_len = confirmed_len;
+            state.queue = queue;
+            state.ended = !is_open(&key);
+        }
+        Ok(())
+    }
+
+    /// Whether there is no room for another publisher.
+    pub fn refuses(&self) -> bool {
+        self.share() >= REFUSE_AT_PERCENT
+    }
+
+    /// Bytes on disk.
+    pub fn used(&self) -> u64 {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// The index of a recording that has not left the spool, and how much of it is confirmed.
+    pub async fn index(&self, key: &RecordingKey) -> io::Result<Option<(Bytes, usize)>> {
+        let Some(shipment) = self.0.shipments().get(&key.folder()).cloned() else {
+            return Ok(None);
+        };
+        let confirmed = usize::try_from(shipment.lock().confirmed_len).unwrap_or(usize::MAX);
+        let path = self.0.root.join(key.journal());
+        match blocking(move || fs::read(path)).await {
+            Ok(text) => {
+                let confirmed = confirmed.min(text.len());
+                Ok(Some((text.into(), confirmed)))
+            }
+            // It left in this moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The recordings of a channel that have not left the spool.
+    pub fn recordings(&self, channel: &crate::id::ChannelId) -> Vec<RecordingKey> {
+        let shipments = self.0.shipments();
+        let keys = shipments.values().map(|shipment| &shipment.key);
+        keys.filter(|key| key.channel == *channel)
+            .cloned()
+            .collect()
+    }
+
+    /// Waits until everything is confirmed and every recording has left.
+    pub async fn drain(&self) {
+        loop {
+            let left = self.0.left.notified();
+            if self.0.shipments().is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    fn share(&self) -> u64 {
+        self.used().saturating_mul(100) / self.0.settings.limit.max(1)
+    }
+
+    /// Whether a segment may be written. Called by the threads that write files.
+    pub(super) fn has_room(&self) -> bool {
+        self.used() < self.0.settings.limit
+    }
+
+    /// Bytes were written.
+    pub(super) fn grew(&self, bytes: u64) {
+        self.0.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes were removed.
+    pub(super) fn shrank(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self
+            .0
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// The index has grown to `index_len`.
+    pub(super) fn noted(&self, index: &str, index_len: u64) {
+        if let Some(key) = RecordingKey::of_journal(index) {
+            let shipment = self.shipment(&key);
+            shipment.lock().index_len = index_len;
+            shipment.wake.notify_one();
+        }
+    }
+
+    /// A segment has its name, and its line if there is an `index_len`.
+    pub(super) fn stored(&self, object: String, size: u64, index: &str, index_len: Option<u64>) {
+        let Some(key) = RecordingKey::of_journal(index) else {
+            return;
+        };
+        let shipment = self.shipment(&key);
+        let mut state = shipment.lock();
+        state.index_len = index_len.unwrap_or(state.index_len);
+        state.queue.push_back(Item {
+            object,
+            size,
+            index_len: index_len.unwrap_or(0),
+        });
+        drop(state);
+        shipment.wake.notify_one();
+        self.warn_if_filling();
+    }
+
+    /// Nothing will be added to the recording.
+    pub(super) fn ended(&self, index: &str) {
+        if let Some(key) = RecordingKey::of_journal(index) {
+            let shipment = self.shipment(&key);
+            shipment.lock().ended = true;
+            shipment.wake.notify_one();
+        }
+    }
+
+    fn shipment(&self, key: &RecordingKey) -> Arc<Shipment> {
+        let mut shipments = self.0.shipments();
+        let folder = key.folder();
+        if let Some(known) = shipments.get(&folder) {
+            return known.clone();
+        }
+        let shipment = Arc::new(Shipment {
+            key: key.clone(),
+            state: Mutex::default(),
+            wake: Notify::new(),
+        });
+        shipments.insert(folder, shipment.clone());
+        let shelf = self.0.shelves.as_ref().map(|make| make(key));
+        let shipping = Shipping::new(self.clone(), shipment.clone(), shelf);
+        self.0.runtime.spawn(shipping.run());
+        shipment
+    }
+
+    fn warn_if_filling(&self) {
+        let share = self.share();
+        if share < WARN_AT_PERCENT {
+            return;
+        }
+        if self.0.may_warn(&self.0.warned_of_filling) {
+            tracing::warn!(
+                percent = share,
+                bytes = self.used(),
+                "the store is behind and the spool fills; at {REFUSE_AT_PERCENT}% new publishes are refused, at 100% segments become gaps"
+            );
+        }
+    }
+}
+
+impl Inner {
+    fn shipments(&self) -> MutexGuard<'_, HashMap<String, Arc<Shipment>>> {
+        self.shipments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the last such line is long enough ago.
+    fn may_warn(&self, warned: &Mutex<Option<Instant>>) -> bool {
+        let now = clock::monotonic();
+        let mut warned = warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let quiet = |at| now.saturating_duration_since(at) > WARN_INTERVAL;
+        let may = warned.is_none_or(quiet);
+        if may {
+            *warned = Some(now);
+        }
+        may
+    }
+
+    /// Segments of a recording that are not marked as confirmed, in order, and the bytes of all.
+    fn unconfirmed(
+        &self,
+        key: &RecordingKey,
+        text: &[u8],
+        ends: Ends,
+    ) -> io::Result<(VecDeque<Item>, u64)> {
+        let ends: HashMap<u64, u64> = ends(text).into_iter().collect();
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        for object in list_segments(&self.root, key)? {
+            let meta = fs::metadata(self.root.join(&object))?;
+            bytes += meta.len();
+            let Some(MediaPath::Segment(_, number, _)) = MediaPath::parse(&object) else {
+                continue;
+            };
+            if meta.permissions().readonly() {
+                continue;
+            }
+            let index_len = ends.get(&number).copied().unwrap_or(0);
+            let size = meta.len();
+            items.push((
+                number,
+                Item {
+                    object,
+                    size,
+                    index_len,
+                },
+            ));
+        }
+        items.sort_unstable_by_key(|(number, _)| *number);
+        Ok((items.into_iter().map(|(_, item)| item).collect(), bytes))
+    }
+
+    /// Tries until it is confirmed.
+    async fn upload(self: Arc<Self>, item: Item) -> Item {
+        let path = self.root.join(&item.object);
+        let mut pause = Pause::new(&self, &item.object);
+        loop {
+            let permit = self.uploads.acquire().await; // never closed
+            let result = self.store.upload(&item.object, &path, item.size).await;
+            drop(permit);
+            match result {
+                Ok(()) => return item,
+                Err(error) => pause.after(&error).await,
+            }
+        }
+    }
+
+    async fn put(&self, published: Published) {
+        let mut pause = Pause::new(self, &published.object);
+        loop {
+            let permit = self.uploads.acquire().await; // never closed
+            let result = self.store.publish(&published).await;
+            drop(permit);
+            match result {
+                Ok(()) => return,
+                Err(error) => pause.after(&error).await,
+            }
+        }
+    }
+}
+
+/// Back-off with jitter, and a line in the log now and then.
+struct Pause<'a> {
+    inner: &'a Inner,
+    object: &'a str,
+    next: Duration,
+}
+
+impl<'a> Pause<'a> {
+    fn new(inner: &'a Inner, object: &'a str) -> Self {
+        let next = inner.settings.pause;
+        Self {
+            inner,
+            object,
+            next,
+        }
+    }
+
+    async fn after(&mut self, error: &Error) {
+        let failures = self.inner.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.inner.may_warn(&self.inner.warned_of_failure) {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            tracing::warn!(
+                object = self.object, %error, cause, failures, waiting_bytes = self.inner.used.load(Ordering::Relaxed),
+                "uploads fail; they are tried until they are confirmed"
+            );
+        }
+        let [jitter] = clock::random::<1>();
+        let share = 128 + u32::from(jitter) / 2; // half to all of it
+        tokio::time::sleep(self.next * share / 256).await;
+        self.next = (self.next * 2).min(PAUSE_MAX);
+    }
+}
+
+impl Shipment {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task of one recording.
+struct Shipping {
+    spool: Spool,
+    shipment: Arc<Shipment>,
+    shelf: Option<Box<dyn Shelf>>,
+    /// Length of the index that the shelf has read.
+    shelved_len: u64,
+    /// Playlists as they were written last.
+    written: HashMap<String, Bytes>,
+    /// Length of the index in the store.
+    indexed_len: u64,
+    indexed_at: Instant,
+    /// Media confirmed since then.
+    media_since: u64,
+    /// Confirmed segments that are still here.
+    kept: VecDeque<Item>,
+}
+
+impl Shipping {
+    fn new(spool: Spool, shipment: Arc<Shipment>, shelf: Option<Box<dyn Shelf>>) -> Self {
+        Self {
+            spool,
+            shipment,
+            shelf,
+            shelved_len: 0,
+            written: HashMap::new(),
+            indexed_len: 0,
+            indexed_at: clock::monotonic(),
+            media_since: 0,
+            kept: VecDeque::new(),
+        }
+    }
+
+    async fn run(mut self) {
+        let mut flights = FuturesOrdered::new();
+        loop {
+            while flights.len() < UPLOADS_PER_RECORDING
+                && let Some(item) = self.next_item()
+            {
+                // A task of its own: it goes on, and lets go of its turn, while this one waits
+                // for another turn to write an index.
+                let upload = self.spool.0.clone().upload(item);
+                flights.push_back(self.spool.0.runtime.spawn(upload));
+            }
+            let idle = flights.is_empty();
+            if idle && self.all_confirmed() {
+                self.finish().await;
+                return;
+            }
+            tokio::select! {
+                biased;
+                Some(landed) = flights.next(), if !idle => {
+                    let Ok(item) = landed else {
+                        tracing::error!(recording = %self.shipment.key, "an upload broke down; the next start goes on with it");
+                        return;
+                    };
+                    self.confirm(item).await;
+                    if !self.more_is_ready() {
+                        self.publish().await;
+                    }
+                }
+                () = self.shipment.wake.notified() => {}
+                () = tokio::time::sleep(self.until_index()), if self.index_is_behind() => {
+                    self.write_index().await;
+                }
+            }
+        }
+    }
+
+    fn next_item(&self) -> Option<Item> {
+        self.shipment.lock().queue.pop_front()
+    }
+
+    /// Called while nothing is under way: lines after the last segment are confirmed with it.
+    fn all_confirmed(&self) -> bool {
+        let mut state = self.shipment.lock();
+        if state.queue.is_empty() {
+            state.confirmed_len = state.index_len;
+        }
+        state.queue.is_empty() && state.ended
+    }
+
+    /// Whether so much waits that playlists would only be overtaken.
+    fn more_is_ready(&self) -> bool {
+        self.shipment.lock().queue.len() > UPLOADS_PER_RECORDING
+    }
+
+    fn confirmed_len(&self) -> u64 {
+        self.shipment.lock().confirmed_len
+    }
+
+    async fn confirm(&mut self, item: Item) {
+        {
+            let mut state = self.shipment.lock();
+            state.confirmed_len = state.confirmed_len.max(item.index_len);
+        }
+        self.media_since += item.size;
+        let path = self.spool.0.root.join(&item.object);
+        self.kept.push_back(item);
+        let gone = match self.kept.len() > self.spool.0.settings.keep {
+            true => self.kept.pop_front(),
+            false => None,
+        };
+        let gone_path = gone
+            .as_ref()
+            .map(|gone| self.spool.0.root.join(&gone.object));
+        let done = blocking(move || {
+            let mut permissions = fs::metadata(&path)?.permissions();
+            permissions.set_readonly(true);
+            fs::set_permissions(&path, permissions)?;
+            gone_path.map_or(Ok(()), fs::remove_file)
+        });
+        if let Err(error) = done.await {
+            // It is uploaded once more after a restart, which changes nothing.
+            tracing::warn!(recording = %self.shipment.key, %error, "a confirmed segment cannot be marked or removed");
+        }
+        self.spool.shrank(gone.map_or(0, |gone| gone.size));
+    }
+
+    /// Playlists, if they are wanted: the newest of what is confirmed.
+    async fn publish(&mut self) {
+        let Some(mut shelf) = self.shelf.take() else {
+            return;
+        };
+        let confirmed = self.confirmed_len();
+        match self.read_index(self.shelved_len, confirmed).await {
+            Ok(lines) => {
+                shelf.extend(&lines);
+                self.shelved_len = confirmed;
+                self.put_changed(shelf.current()).await;
+            }
+            Err(error) => self.complain(&error),
+        }
+        self.shelf = Some(shelf);
+    }
+
+    async fn put_changed(&mut self, all: Vec<Published>) {
+        for published in all {
+            if self.written.get(&published.object) != Some(&published.text) {
+                self.spool.0.put(published.clone()).await;
+                self.written.insert(published.object, published.text);
+            }
+        }
+    }
+
+    fn index_is_behind(&self) -> bool {
+        let confirmed = self.confirmed_len();
+        let first = self.indexed_len == 0;
+        let worth = self.media_since >= MEDIA_PER_INDEX * confirmed;
+        confirmed > self.indexed_len && (first || worth)
+    }
+
+    fn until_index(&self) -> Duration {
+        let due = self.indexed_at + self.spool.0.settings.index_interval;
+        due.saturating_duration_since(clock::monotonic())
+    }
+
+    async fn write_index(&mut self) {
+        let len = self.confirmed_len();
+        match self.read_index(0, len).await {
+            Ok(text) => {
+                let object = self.shipment.key.journal();
+                let text = text.into();
+                let max_age_s = 0;
+                self.spool
+                    .0
+                    .put(Published {
+                        object,
+                        text,
+                        max_age_s,
+                    })
+                    .await;
+                self.indexed_len = len;
+                self.media_since = 0;
+            }
+            Err(error) => self.complain(&error),
+        }
+        self.indexed_at = clock::monotonic();
+    }
+
+    /// Everything is confirmed: the index and the playlists are settled, and the spool forgets.
+    async fn finish(mut self) {
+        self.write_index().await;
+        if self.indexed_len < self.confirmed_len() {
+            return; // it could not be read; the next start tries again
+        }
+        if let Some(mut shelf) = self.shelf.take()
+            && let Ok(text) = self.read_index(0, self.confirmed_len()).await
+        {
+            let text: Bytes = text.into();
+            self.put_changed(shelf.settled(&text)).await;
+        }
+        let Spool(inner) = self.spool.clone();
+        inner.shipments().remove(&self.shipment.key.folder());
+        let (root, key) = (inner.root.clone(), self.shipment.key.clone());
+        let removed = blocking(move || remove_recording(&root, &key)).await;
+        match removed {
+            Ok(bytes) => self.spool.shrank(bytes),
+            Err(error) => self.complain(&error),
+        }
+        tracing::info!(recording = %self.shipment.key, "the store has all of the recording");
+        inner.left.notify_waiters();
+    }
+
+    async fn read_index(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
+        let path = self.spool.0.root.join(self.shipment.key.journal());
+        blocking(move || {
+            let mut file = fs::File::open(path)?;
+            file.seek(SeekFrom::Start(from))?;
+            let mut text = Vec::new();
+            file.take(to.saturating_sub(from)).read_to_end(&mut text)?;
+            Ok(text)
+        })
+        .await
+    }
+
+    fn complain(&self, error: &io::Error) {
+        tracing::error!(recording = %self.shipment.key, %error, "the spool cannot be used");
+    }
+}
+
+/// Length of the index before the line of `first`, which is not confirmed.
+fn end_before(ends: &[(u64, u64)], first: &Item) -> u64 {
+    let before = ends.iter().take_while(|(_, end)| *end != first.index_len);
+    before.last().map_or(0, |(_, end)| *end)
+}
+
+async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(job).await?
+}
+
+/// Object names of all indexes below `root`.
+fn find_indexes(root: &Path) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut folders = vec![(root.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let object = path.strip_prefix(root).ok().and_then(Path::to_str);
+            if object.is_some_and(|o| RecordingKey::of_journal(o).is_some()) {
+                found.extend(object.map(str::to_owned));
+            } else if depth < crate::id::HUB_LEVELS_MAX + 2 && path.is_dir() {
+                folders.push((path, depth + 1));
+            }
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Object names of a recording's segments.
+fn list_segments(root: &Path, key: &RecordingKey) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for folder in fs::read_dir(root.join(key.folder()))? {
+        let folder = folder?.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let object = path.strip_prefix(root).ok().and_then(Path::to_str);
+            found.extend(object.filter(|o| o.ends_with(".ts")).map(str::to_owned));
+        }
+    }
+    Ok(found)
+}
+
+/// Removes a recording from the spool, its index last; returns the bytes of its segments.
+fn remove_recording(root: &Path, key: &RecordingKey) -> io::Result<u64> {
+    let mut bytes = 0;
+    for object in list_segments(root, key)? {
+        let path = root.join(object);
+        bytes += fs::metadata(&path)?.len();
+        fs::remove_file(&path)?;
+    }
+    let folder = root.join(key.folder());
+    fs::remove_dir_all(&folder)?;
+    remove_empty(root, folder.parent());
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! The disk is full for a while: what had no room is a gap, and the rest goes on.
+
+use crate::support::clips::SHOW;
+use crate::support::http;
+use crate::support::playlist::Media;
+use crate::support::process::run;
+use crate::support::publisher::{Speed, own_push};
+use crate::support::recording::join;
+use crate::support::server::Server;
+use crate::support::wait_for;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+const DISK: usize = 3 << 20;
+/// Leaves room for some seconds of the clip.
+const BALLAST: usize = DISK - (500 << 10);
+/// Long enough to fill what the ballast leaves, and to lose some segments.
+const FULL_AFTER: Duration = Duration::from_secs(20);
+
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let output = run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={DISK}"), "tmpfs"])
+            .arg(folder.path()));
+        assert!(output.status.success(), "{}: run as root", output.stderr);
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("-l").arg(self.path()));
+    }
+}
+
+#[test]
+fn a_full_disk_makes_gaps_and_recovers_by_itself() {
+    let disk = Mounted::new();
+    let ballast = disk.path().join("ballast");
+    std::fs::write(&ballast, vec![1; BALLAST]).expect("there is room for it");
+    let settings = [("hls.reconnect_window", "1m")];
+    let mut server = Server::start(disk.path(), &settings);
+    let push = own_push(&SHOW, &server.publish_url("full"), Speed::RealTime);
+    sleep(FULL_AFTER);
+    std::fs::remove_file(&ballast).expect("it was there");
+    assert!(push.finish(Duration::from_secs(60)).status.success());
+
+    let before = whole(&server);
+    let gaps = before.segments.iter().filter(|entry| entry.gap).count();
+    assert!((1..20).contains(&gaps), "{gaps} gaps");
+    assert!(!before.segments[0].gap && before.segments.last().is_some_and(|last| !last.gap));
+    let seconds = before.duration();
+    assert!(
+        (48.0..=51.0).contains(&seconds),
+        "{seconds} s, gaps included"
+    );
+    let lost = server.log_lines("segment is lost; the playlist shows a gap");
+    assert_eq!(lost.len(), gaps);
+    assert!(lost[0].contains("No space left"), "{}", lost[0]);
+
+    server.kill();
+    let server = Server::start(disk.path(), &settings);
+    let after = whole(&server);
+    let lines = |media: &Media| -> Vec<_> {
+        media
+            .segments
+            .iter()
+            .map(|entry| entry.lines.clone())
+            .collect()
+    };
+    assert_eq!(lines(&after), lines(&before), "the index tells the same");
+}
+
+/// The whole playlist; what it names is there, and its gaps are not.
+fn whole(server: &Server) -> Media {
+    let index = server.index_url("full");
+    let media = wait_for("a playlist", Duration::from_secs(5), || {
+        let text = http::try_get(&index)?.text();
+        text.lines()
+            .find(|line| line.ends_with("media.m3u8"))
+            .map(str::to_owned)
+    });
+    let vod = join(&index, &media).replace("/media.m3u8", "/vod.m3u8");
+    let playlist = Media::parse(&http::get(&vod).text()).expect("a playlist");
+    for entry in &playlist.segments {
+        let reply = http::request("GET", &join(&vod, &entry.uri), &[]);
+        let expected = if entry.gap { 404 } else { 200 };
+        assert_eq!(reply.status, expected, "{}", entry.uri);
+    }
+    playlist
+}

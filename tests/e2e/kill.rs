@@ -1,0 +1,255 @@
+//! Killed at random moments of a push, again and again: what a new start makes of it.
+//!
+//! `MILLSTREAM_KILLS` says how often; `scripts/kill-test.sh` does it two hundred times.
+
+use crate::support::clips::SHOW;
+use crate::support::playlist::{Media, Multivariant};
+use crate::support::publisher::{Speed, own_push};
+use crate::support::recording::{Recording, finished, join};
+use crate::support::server::Server;
+use crate::support::weed::Weed;
+use crate::support::{http, probe};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const KILLS: u32 = 4;
+/// A kill comes after between nothing and so much media.
+const PUSHED_MAX: Duration = Duration::from_secs(4);
+/// Promised: a start with a recording that was cut off takes less.
+const START_MAX: Duration = Duration::from_secs(2);
+/// One part, and what a connection, a first key frame and a busy machine take.
+const LOST_MAX: f64 = 0.5 + 1.0;
+
+#[test]
+fn local_disk() {
+    let data = tempfile::tempdir().expect("a folder for the server");
+    killed_at_random(data.path(), &[("hls.reconnect_window", "5s")], "media");
+}
+
+#[test]
+fn object_store() {
+    let weed = Weed::start();
+    let data = tempfile::tempdir().expect("a folder for the server");
+    let of_store = weed.settings();
+    let mut settings: Vec<_> = of_store.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    // SeaweedFS takes its time for the first objects.
+    settings.push(("hls.reconnect_window", "15s"));
+    killed_at_random(data.path(), &settings, "spool");
+}
+
+/// What viewers have been promised: the bytes behind every URI that a playlist named.
+#[derive(Default)]
+struct Promised {
+    bytes: BTreeMap<String, Vec<u8>>,
+    media_sequence: u64,
+}
+
+fn killed_at_random(data: &Path, settings: &[(&str, &str)], folder: &str) {
+    let kills = std::env::var("MILLSTREAM_KILLS").map_or(KILLS, |n| n.parse().expect("a number"));
+    let mut promised = Promised::default();
+    let mut lost_max: f64 = 0.0;
+    let mut total = 0.0;
+    let mut server = started(data, settings);
+    for nth in 0..kills {
+        let index = server.index_url("killed");
+        let push = own_push(&SHOW, &server.publish_url("killed"), Speed::RealTime);
+        let began = Instant::now();
+        let random = RandomState::new().hash_one(nth) % PUSHED_MAX.as_millis() as u64;
+        sleep(Duration::from_millis(random));
+        promised.note(&index);
+        let pushed = began.elapsed().as_secs_f64();
+        server.kill();
+        drop(push);
+        let parts = unfinished(&data.join("data").join(folder));
+
+        server = started(data, settings);
+        let index = server.index_url("killed");
+        promised.keep(&index);
+        parts_are_kept(&parts);
+        let length = length(&index);
+        let lost = pushed - (length - total);
+        assert!(
+            lost < LOST_MAX,
+            "kill {nth}: {pushed:.3} s were pushed, {:.3} s are there",
+            length - total
+        );
+        (lost_max, total) = (lost_max.max(lost), length);
+    }
+    let index = server.index_url("killed");
+    let recording = finished(&index);
+    promised.keep(&index);
+    eprintln!(
+        "{kills} kills: {} segments, {total:.1} s; at most {lost_max:.3} s between the push and the VOD",
+        recording.segments.len()
+    );
+    decodes(&recording);
+}
+
+/// Every push decodes without a complaint. They are read one by one: between them time jumps, and
+/// ffmpeg's own repair of that is not what is tested.
+fn decodes(recording: &Recording) {
+    let mut pushes: Vec<Vec<u8>> = Vec::new();
+    for (entry, file) in recording.playlist.segments.iter().zip(&recording.files) {
+        match pushes.last_mut() {
+            Some(push) if !entry.discontinuity => push.extend(file),
+            _ => pushes.push(file.clone()),
+        }
+    }
+    for push in pushes {
+        let file = tempfile::NamedTempFile::with_suffix(".ts").expect("there is room");
+        std::fs::write(file.path(), push).expect("there is room");
+        let complaints = probe::complaints(&file.path().to_string_lossy());
+        assert!(complaints.is_empty(), "{complaints}");
+    }
+}
+
+fn started(data: &Path, settings: &[(&str, &str)]) -> Server {
+    let began = Instant::now();
+    let server = Server::start(data, settings);
+    let took = began.elapsed();
+    assert!(took < START_MAX, "the start took {took:?}");
+    server
+}
+
+/// The live playlist that the channel has now, if it has one.
+fn live(index: &str) -> Option<(String, Media)> {
+    let reply = http::try_get(index).filter(|reply| reply.status == 200)?;
+    let variant = Multivariant::parse(&reply.text()).expect("a multivariant playlist");
+    let url = join(index, &variant.uri);
+    let media = Media::parse(&http::get(&url).text()).expect("a media playlist");
+    Some((url, media))
+}
+
+/// Seconds in the whole playlist of a recording that may go on.
+fn length(index: &str) -> f64 {
+    let Some((url, _)) = live(index) else {
+        return 0.0;
+    };
+    let vod = url.replace("/media.m3u8", "/vod.m3u8");
+    crate::support::wait_for("uploads", Duration::from_secs(20), || {
+        let all = Media::parse(&http::try_get(&vod)?.text()).ok()?;
+        let (_, live) = live(index)?;
+        (all.segments.last()?.uri == live.segments.last()?.uri).then_some(())
+    });
+    Recording::read(&vod).playlist.duration()
+}
+
+impl Promised {
+    fn note(&mut self, index: &str) {
+        let Some((url, media)) = live(index) else {
+            return;
+        };
+        if !media.ended {
+            assert!(
+                media.media_sequence >= self.media_sequence,
+                "the media sequence went back"
+            );
+            self.media_sequence = media.media_sequence;
+        }
+        for entry in media.segments {
+            let bytes = http::get(&join(&url, &entry.uri)).body;
+            let before = self.bytes.insert(entry.uri.clone(), bytes.clone());
+            assert!(
+                before.is_none_or(|before| before == bytes),
+                "{} has changed",
+                entry.uri
+            );
+        }
+    }
+
+    /// Everything that was ever named is there as it was.
+    fn keep(&mut self, index: &str) {
+        self.note(index);
+        let Some((url, _)) = live(index) else {
+            assert!(self.bytes.is_empty(), "what was listed is gone");
+            return;
+        };
+        for (uri, bytes) in &self.bytes {
+            let now = http::get(&join(&url, uri)).body;
+            assert!(now == *bytes, "{uri} has changed");
+        }
+    }
+}
+
+/// Segments without a name, as the kill left them.
+fn unfinished(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut folders = vec![root.to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "part")
+            {
+                let bytes = std::fs::read(&path).expect("it was just there");
+                found.push((path, bytes));
+            }
+        }
+    }
+    found
+}
+
+/// Every frame that had reached the disk is in the segment that has the name now.
+fn parts_are_kept(parts: &[(PathBuf, Vec<u8>)]) {
+    for (path, part) in parts {
+        assert!(!path.exists(), "{} was left behind", path.display());
+        let named = path.with_extension("");
+        let Ok(segment) = std::fs::read(&named) else {
+            // No frame was whole, or the store has confirmed it and it was removed.
+            assert!(part.len() < 100 * 188 || path.to_string_lossy().contains("spool"));
+            continue;
+        };
+        assert!(part.starts_with(&segment), "{}", named.display());
+        let cut = part.len() - segment.len();
+        assert!(cut < 64 * 1024, "{cut} bytes of whole frames were cut");
+    }
+}
+
+#[test]
+fn a_long_recording_starts_as_fast() {
+    const SEGMENTS: u64 = 43_200;
+    let data = tempfile::tempdir().expect("a folder for the server");
+    let mut server = Server::start(data.path(), &[("hls.reconnect_window", "1m")]);
+    let push = own_push(&SHOW, &server.publish_url("day"), Speed::RealTime);
+    sleep(Duration::from_secs(5));
+    server.kill();
+    drop(push);
+    let marker = only_file(&data.path().join("data/running/live/day"));
+    let name = marker.file_stem().expect("a name").to_os_string();
+    let folder = data.path().join("data/media/live/day").join(name);
+    // The beginning of a day is put before what was pushed; nothing of it is on the disk.
+    let journal = folder.join("recording.jsonl");
+    let text = std::fs::read_to_string(&journal).expect("an index");
+    let (head, last) = text.trim_end().rsplit_once('\n').expect("lines");
+    let head: Vec<_> = head.lines().filter(|l| !l.contains("segment\"")).collect();
+    let mut day = head.join("\n") + "\n";
+    let line = |number: u64| {
+        let at = last.find("\"number\":").expect("a number") + 9;
+        let end = at + last[at..].find(',').expect("more fields");
+        format!(
+            "{}{number}{},\"gap\":true}}}}\n",
+            &last[..at],
+            last[end..].trim_end_matches('}')
+        )
+    };
+    (0..SEGMENTS).for_each(|number| day += &line(number));
+    std::fs::write(&journal, day).expect("there is room");
+
+    let began = Instant::now();
+    let server = started(data.path(), &[("hls.reconnect_window", "1m")]);
+    eprintln!("{SEGMENTS} segments: ready after {:?}", began.elapsed());
+    let (_, media) = live(&server.index_url("day")).expect("it goes on");
+    let newest = media.media_sequence + media.segments.len() as u64;
+    assert_eq!(newest, SEGMENTS);
+}
+
+fn only_file(folder: &Path) -> PathBuf {
+    let mut files = std::fs::read_dir(folder).expect("a folder");
+    files.next().expect("a file").expect("a file").path()
+}
