@@ -3,7 +3,6 @@
 use super::Places;
 use super::guard::{Admin, Answer, Asked, Body, Changes, Failure, Named, limit};
 use super::types::{AuditJson, NewTokenJson, Page, Time, TokenJson};
-use crate::clock;
 use crate::control::Control;
 use crate::control::auth::{NewToken, Playback};
 use crate::id::{ChannelName, HubName};
@@ -61,7 +60,7 @@ pub(super) async fn publish_url(
     Body(request): Body<PublishUrlRequest>,
 ) -> Answer<Json<PublishUrl>> {
     control.channel(&id).await?;
-    let expires = expires(request.expires_in_s)?;
+    let expires = expires(&control, request.expires_in_s)?;
     let server = match &places.rtmp {
         Some(place) => format!("{}/{}", place.trim_end_matches('/'), id.hub),
         None => {
@@ -124,7 +123,7 @@ pub(super) async fn playback_url(
     Body(request): Body<PlaybackUrlRequest>,
 ) -> Answer<Json<PlaybackUrl>> {
     let channel = control.channel(&id).await?;
-    let expires = expires(request.expires_in_s)?;
+    let expires = expires(&control, request.expires_in_s)?;
     let path = match &request.clip {
         None => MediaPath::Index(id.clone()),
         Some(name) => {
@@ -148,10 +147,10 @@ pub(super) async fn playback_url(
 }
 
 /// Unix seconds.
-fn expires(within: Option<u32>) -> Answer<i64> {
+fn expires(control: &Control, within: Option<u32>) -> Answer<i64> {
     let within = within.unwrap_or(EXPIRES_S);
     match within {
-        1..=EXPIRES_S_MAX => Ok(clock::now().unix_ms() / 1000 + i64::from(within)),
+        1..=EXPIRES_S_MAX => Ok(control.now_ms() / 1000 + i64::from(within)),
         _ => Err(Failure::bad(format!(
             "expires_in_s must be 1 to {EXPIRES_S_MAX}"
         ))),

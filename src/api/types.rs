@@ -1,9 +1,8 @@
 //! JSON of the API.
 
-use crate::catalog::{AuditRow, SegmentRow, SessionRow, flags};
 use crate::control::auth::{Playback, Policy, Scope, Token};
 use crate::control::channels::{Channel, ChannelState};
-use crate::control::history::{Clip, Period};
+use crate::control::history::{AuditRow, Clip, Period, SegmentRow, SessionRow, flags};
 use crate::control::ledger::TrackInfo;
 use crate::control::live::{LiveStatus, SecondPublisher};
 use crate::control::settings::ChannelSettings;
