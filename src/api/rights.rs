@@ -229,13 +229,24 @@ pub(super) async fn delete_token(
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Trail {
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The next of the page before.
+    #[param(pattern = "^[0-9]{1,18}$")]
+    marker: Option<String>,
+}
+
 /// Who changed what, newest first
-#[utoipa::path(get, path = "/api/v1/audit", tag = "rights", params(PageOf),
+#[utoipa::path(get, path = "/api/v1/audit", tag = "rights", params(Trail),
     responses((status = 200, description = "A page of changes", body = Page<AuditJson>)))]
 pub(super) async fn audit(
     _: Admin,
     State(control): State<Control>,
-    Asked(page): Asked<PageOf>,
+    Asked(page): Asked<Trail>,
 ) -> Answer<Json<Page<AuditJson>>> {
     let limit = limit(page.limit)?;
     let wrong = |_| Failure::bad("marker is the next of the page before");

@@ -116,7 +116,7 @@ pub(super) struct Settings {
     #[schema(maximum = 86400000)]
     reconnect_window_ms: Option<u32>,
     /// How long segments are to be kept.
-    #[schema(minimum = 60)]
+    #[schema(minimum = 60, maximum = 3155760000_u64)]
     retention_s: Option<u64>,
 }
 
