@@ -23,7 +23,7 @@ pub(super) struct List {
     )]
     hub: Option<String>,
     /// Only names that begin so.
-    #[param(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)]
+    #[param(pattern = "^([A-Za-z0-9_~-][A-Za-z0-9._~-]*)?$", max_length = 128)]
     prefix: Option<String>,
     /// Only channels in this state.
     state: Option<State>,

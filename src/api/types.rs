@@ -1,9 +1,8 @@
 //! JSON of the API.
 
-use crate::catalog::{AuditRow, SegmentRow, SessionRow, flags};
 use crate::control::auth::{Playback, Policy, Scope, Token};
 use crate::control::channels::{Channel, ChannelState};
-use crate::control::history::{Clip, Period};
+use crate::control::history::{AuditRow, Clip, Period, SegmentRow, SessionRow, flags};
 use crate::control::ledger::TrackInfo;
 use crate::control::live::{LiveStatus, SecondPublisher};
 use crate::control::settings::ChannelSettings;
@@ -117,7 +116,7 @@ pub(super) struct Settings {
     #[schema(maximum = 86400000)]
     reconnect_window_ms: Option<u32>,
     /// How long segments are to be kept.
-    #[schema(minimum = 60)]
+    #[schema(minimum = 60, maximum = 3155760000_u64)]
     retention_s: Option<u64>,
 }
 

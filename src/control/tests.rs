@@ -205,7 +205,7 @@ async fn a_channel_is_idle_live_or_disabled_and_disabling_ends_its_push() {
         encoder: None,
     };
     let claim = control.claim(&grant, &publisher).await.expect("free");
-    let state = async |name| control.state(&*control.channel(&id(name)).await.expect("there"));
+    let state = async |name| control.state(&control.channel(&id(name)).await.expect("there"));
     assert_eq!(state("a").await, ChannelState::Live);
     let wanted = Wanted {
         state: Some(ChannelState::Live),
