@@ -37,6 +37,8 @@ const TABLE: &[Row] = &[
     ("control",  &["id", "key", "media", "clock", "playlist", "store"],                      Edge),
     ("publish",  &["id", "media", "clock", "net", "flv", "pipeline", "store", "control"],    Edge),
     ("http",     &["id", "key", "playlist", "store", "control"],                             Edge),
+    // The clock: a signature has its time.
+    ("compat",   &["id", "clock", "control", "http"],                                        Edge),
 ];
 
 /// They put everything together, so they may import everything; nobody but `main` imports them.
