@@ -34,9 +34,11 @@ const TABLE: &[Row] = &[
     ("clock",    &["media"],                                                                 Edge),
     ("net",      &["rtmp", "clock"],                                                         Edge),
     ("store",    &["key", "clock"],                                                          Edge),
-    ("control",  &["id", "key", "media", "clock", "playlist", "store"],                      Edge),
+    ("catalog",  &["id", "key", "media"],                                                    Edge),
+    ("control",  &["id", "key", "media", "clock", "playlist", "store", "catalog"],           Edge),
     ("publish",  &["id", "media", "clock", "net", "flv", "pipeline", "store", "control"],    Edge),
     ("http",     &["id", "key", "playlist", "store", "control"],                             Edge),
+    ("api",      &["id", "key", "control", "http"],                                          Edge),
     // The clock: a signature has its time.
     ("compat",   &["id", "clock", "control", "http"],                                        Edge),
 ];

@@ -17,12 +17,18 @@ use utoipa::{IntoParams, ToSchema};
 #[into_params(parameter_in = Query)]
 pub(super) struct List {
     /// Only channels of this hub.
+    #[param(
+        pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$",
+        max_length = 128
+    )]
     hub: Option<String>,
     /// Only names that begin so.
+    #[param(pattern = "^([A-Za-z0-9_~-][A-Za-z0-9._~-]*)?$", max_length = 128)]
     prefix: Option<String>,
     /// Only channels in this state.
     state: Option<State>,
     /// Only channels with this label, written name=value.
+    #[param(pattern = "^[^=]+=")]
     label: Option<String>,
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
@@ -56,16 +62,15 @@ pub(super) async fn list(
         pair.ok_or_else(|| Failure::bad("label is written name=value"))
     });
     let after = list.marker.map(|marker| {
-        let pair = marker.rsplit_once('/');
-        let pair = pair.map(|(hub, name)| (hub.to_owned(), name.to_owned()));
-        pair.ok_or_else(|| Failure::bad("marker is the next of the page before"))
+        let (hub, name) = marker.rsplit_once('/').unwrap_or((&marker, ""));
+        (hub.to_owned(), name.to_owned())
     });
     let wanted = Wanted {
         hub: hub.map(|hub| hub.to_string()),
         prefix: list.prefix.filter(|prefix| !prefix.is_empty()),
         label: label.transpose()?,
         state: list.state.map(ChannelState::from),
-        after: after.transpose()?,
+        after,
     };
     let listed = control.channels(&wanted, limit(list.limit)?).await?;
     let items = listed.channels.iter();
@@ -79,7 +84,7 @@ pub(super) async fn list(
 
 /// Read a channel
 #[utoipa::path(get, path = "/api/v1/channels/{hub}/{channel}", tag = "channels",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     responses((status = 200, description = "The channel", body = ChannelJson)))]
 pub(super) async fn get(
     by: By,
@@ -100,7 +105,7 @@ pub(super) async fn get(
 /// A new channel gets a stream key, which is shown in this answer and never again. The same
 /// settings again change nothing.
 #[utoipa::path(put, path = "/api/v1/channels/{hub}/{channel}", tag = "channels",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     request_body = Settings,
     responses((status = 200, description = "It was there", body = ChannelJson),
         (status = 201, description = "It was made", body = ChannelJson)))]
@@ -125,7 +130,7 @@ pub(super) async fn put(
 ///
 /// A merge patch (RFC 7396): what is absent stays, what is null is again as the configuration says.
 #[utoipa::path(patch, path = "/api/v1/channels/{hub}/{channel}", tag = "channels",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     request_body = Settings,
     responses((status = 200, description = "The channel as it is now", body = ChannelJson)))]
 pub(super) async fn patch(
@@ -192,6 +197,7 @@ pub(super) enum WhenLive {
 #[into_params(parameter_in = Query)]
 pub(super) struct Ending {
     /// What to do with a push that runs: end it (the default) or refuse.
+    #[param(inline)]
     if_live: Option<WhenLive>,
 }
 
@@ -209,7 +215,7 @@ impl Ending {
 /// With its key and clips. A push that runs is ended. What was pushed stays in the store and its
 /// history in the catalog.
 #[utoipa::path(delete, path = "/api/v1/channels/{hub}/{channel}", tag = "channels",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path), Ending),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128), Ending),
     responses((status = 204, description = "It is gone")))]
 pub(super) async fn delete(
     Changes { by, id }: Changes,
@@ -222,7 +228,7 @@ pub(super) async fn delete(
 
 /// Let a channel be pushed to
 #[utoipa::path(post, path = "/api/v1/channels/{hub}/{channel}/enable", tag = "channels",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     responses((status = 200, description = "The channel as it is now", body = ChannelJson)))]
 pub(super) async fn enable(
     Changes { by, id }: Changes,
@@ -240,7 +246,7 @@ pub(super) async fn enable(
 ///
 /// A push that runs is ended within a second.
 #[utoipa::path(post, path = "/api/v1/channels/{hub}/{channel}/disable", tag = "channels",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path), Ending),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128), Ending),
     responses((status = 200, description = "The channel as it is now", body = ChannelJson)))]
 pub(super) async fn disable(
     Changes { by, id }: Changes,
@@ -260,7 +266,7 @@ pub(super) async fn disable(
 ///
 /// Its encoder may come back at once.
 #[utoipa::path(post, path = "/api/v1/channels/{hub}/{channel}/kick", tag = "channels",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     responses((status = 204, description = "It is being ended")))]
 pub(super) async fn kick(
     Changes { by, id }: Changes,
@@ -275,7 +281,7 @@ pub(super) async fn kick(
 /// The old one is worth nothing from now on; a push that runs goes on. The key is shown in this
 /// answer and never again.
 #[utoipa::path(post, path = "/api/v1/channels/{hub}/{channel}/rotate-key", tag = "channels",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     responses((status = 200, description = "The channel with its new key", body = ChannelJson)))]
 pub(super) async fn rotate_key(
     Changes { by, id }: Changes,
@@ -293,7 +299,7 @@ pub(super) async fn rotate_key(
 
 /// What a channel is at this moment
 #[utoipa::path(get, path = "/api/v1/channels/{hub}/{channel}/status", tag = "channels",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     responses((status = 200, description = "Idle, live or disabled", body = StatusJson)))]
 pub(super) async fn status(
     by: By,

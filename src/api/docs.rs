@@ -1,9 +1,9 @@
 //! The OpenAPI document, and a page for people that is made of it: no script, nothing from elsewhere.
 
-use crate::playlist::{Document, Freshness};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use serde_json::Value;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref,
-    ResponseBuilder, Type,
+    RefOr, Required, ResponseBuilder, Schema, Type,
 };
 
 /// What every operation may answer, beside what it says itself.
@@ -74,9 +74,32 @@ pub(super) fn complete(mut description: OpenApi) -> OpenApi {
         ];
         for operation in operations.into_iter().flatten() {
             add_failures(operation);
+            excuse_body(operation);
         }
     }
     description
+}
+
+/// Bodies that may as well be left away: nothing in them is required.
+const OPTIONAL: [&str; 3] = ["Settings", "PublishUrlRequest", "PlaybackUrlRequest"];
+
+fn excuse_body(operation: &mut Operation) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else {
+        return;
+    };
+    let is_optional = |schema: &RefOr<Schema>| match schema {
+        RefOr::Ref(reference) => OPTIONAL
+            .iter()
+            .any(|name| reference.ref_location.ends_with(name)),
+        RefOr::T(_) => false,
+    };
+    let schemas = body.content.values().filter_map(|content| match content {
+        RefOr::T(content) => content.schema.as_ref(),
+        RefOr::Ref(_) => None,
+    });
+    if { schemas }.any(is_optional) {
+        body.required = Some(Required::False);
+    }
 }
 
 fn add_failures(operation: &mut Operation) {
@@ -96,24 +119,23 @@ fn add_failures(operation: &mut Operation) {
 pub(super) fn router(description: OpenApi) -> Router {
     let text = complete(description).to_json().unwrap_or_default();
     let page = page(&serde_json::from_str(&text).unwrap_or_default());
-    let document = Document::new(text, Freshness::Settled);
-    let page = Document::new(page, Freshness::Settled);
-    let serve = |document: Document, content_type: &'static str| {
-        get(move || std::future::ready(answer(&document, content_type)))
+    let serve = |text: String, content_type: &'static str| {
+        let text = Bytes::from(text);
+        get(move || std::future::ready(answer(text.clone(), content_type)))
     };
     Router::new()
-        .route("/api/openapi.json", serve(document, "application/json"))
+        .route("/api/openapi.json", serve(text, "application/json"))
         .route("/api/docs", serve(page, "text/html; charset=utf-8"))
 }
 
-fn answer(document: &Document, content_type: &'static str) -> Response {
+fn answer(text: Bytes, content_type: &'static str) -> Response {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
     let headers = [
         (CONTENT_TYPE, content_type),
         (CACHE_CONTROL, "no-cache"),
         (CONTENT_SECURITY_POLICY, policy),
     ];
-    (headers, document.text().clone()).into_response()
+    (headers, text).into_response()
 }
 
 /// Writing to a string cannot fail, so the results of `write!` say nothing.

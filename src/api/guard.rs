@@ -2,7 +2,6 @@
 //! body that are what they should be.
 
 use super::types::{Time, UNIX_SECONDS_MAX};
-use crate::catalog;
 use crate::control::auth::{Caller, Denied, Need};
 use crate::control::{Control, Error};
 use crate::http::{Problem, of_catalog};
@@ -71,9 +70,8 @@ impl From<Error> for Failure {
             Error::NoChannel(_) | Error::NoClip(..) | Error::NoToken(_) => StatusCode::NOT_FOUND,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
             Error::Live(_) | Error::NotLive(_) => StatusCode::CONFLICT,
-            Error::Catalog(catalog::Error::Away(_)) | Error::Store(_) => {
-                return Self(of_catalog(&error));
-            }
+            Error::Store(_) => return Self(of_catalog(&error)),
+            Error::Catalog(ref failed) if failed.is_passing() => return Self(of_catalog(&error)),
             Error::Catalog(error) => {
                 tracing::error!(%error, "API");
                 let detail = "the catalog cannot do that; the server's log says why";

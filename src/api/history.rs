@@ -25,6 +25,7 @@ pub(super) struct When {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// The next of the page before.
+    #[param(pattern = "^([0-9]{8}T[0-9]{9}-[0-9a-f]{4}:)?[0-9]{1,18}$")]
     marker: Option<String>,
 }
 
@@ -34,7 +35,7 @@ fn wrong_marker() -> Failure {
 
 /// List the pushes to a channel, newest first
 #[utoipa::path(get, path = "/api/v1/channels/{hub}/{channel}/sessions", tag = "history",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path), When),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128), When),
     responses((status = 200, description = "A page of sessions", body = Page<SessionJson>)))]
 pub(super) async fn sessions(
     by: By,
@@ -59,7 +60,7 @@ pub(super) async fn sessions(
 
 /// List the segments of a channel, in order
 #[utoipa::path(get, path = "/api/v1/channels/{hub}/{channel}/segments", tag = "history",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path), When),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128), When),
     responses((status = 200, description = "A page of segments", body = Page<SegmentJson>)))]
 pub(super) async fn segments(
     by: By,
@@ -116,7 +117,7 @@ pub(super) struct Within {
 
 /// List the times in which something was pushed, in order
 #[utoipa::path(get, path = "/api/v1/channels/{hub}/{channel}/periods", tag = "history",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path), Within),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128), Within),
     responses((status = 200, description = "The periods of the newest pushes", body = Page<PeriodJson>)))]
 pub(super) async fn periods(
     by: By,
@@ -144,7 +145,7 @@ pub(super) struct ClipList {
 
 /// List the clips of a channel, by name
 #[utoipa::path(get, path = "/api/v1/channels/{hub}/{channel}/clips", tag = "clips",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path), ClipList),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128), ClipList),
     responses((status = 200, description = "A page of clips", body = Page<ClipJson>)))]
 pub(super) async fn list_clips(
     by: By,
@@ -171,7 +172,7 @@ pub(super) async fn list_clips(
 /// It copies nothing, may reach over several pushes and into one that runs, and replaces a clip of
 /// the same name.
 #[utoipa::path(post, path = "/api/v1/channels/{hub}/{channel}/clips", tag = "clips",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     request_body = NewClip,
     responses((status = 201, description = "The clip", body = ClipJson)))]
 pub(super) async fn make_clip(
@@ -187,7 +188,7 @@ pub(super) async fn make_clip(
 
 /// Read a clip
 #[utoipa::path(get, path = "/api/v1/channels/{hub}/{channel}/clips/{name}", tag = "clips",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path), ("name" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128), ("name" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     responses((status = 200, description = "The clip", body = ClipJson)))]
 pub(super) async fn get_clip(
     by: By,
@@ -202,7 +203,7 @@ pub(super) async fn get_clip(
 
 /// Remove a clip; the segments stay
 #[utoipa::path(delete, path = "/api/v1/channels/{hub}/{channel}/clips/{name}", tag = "clips",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path), ("name" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128), ("name" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     responses((status = 204, description = "It is gone")))]
 pub(super) async fn delete_clip(
     Changes { by, id }: Changes,

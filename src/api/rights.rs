@@ -3,7 +3,6 @@
 use super::Places;
 use super::guard::{Admin, Answer, Asked, Body, Changes, Failure, Named, limit};
 use super::types::{AuditJson, NewTokenJson, Page, Time, TokenJson};
-use crate::clock;
 use crate::control::Control;
 use crate::control::auth::{NewToken, Playback};
 use crate::id::{ChannelName, HubName};
@@ -49,7 +48,7 @@ pub(super) struct PublishUrl {
 /// Whoever has it may publish without the stream key until it expires, which is looked at when an
 /// encoder connects.
 #[utoipa::path(post, path = "/api/v1/channels/{hub}/{channel}/publish-url", tag = "rights",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     request_body = PublishUrlRequest,
     responses((status = 200, description = "The URL", body = PublishUrl)))]
 pub(super) async fn publish_url(
@@ -61,7 +60,7 @@ pub(super) async fn publish_url(
     Body(request): Body<PublishUrlRequest>,
 ) -> Answer<Json<PublishUrl>> {
     control.channel(&id).await?;
-    let expires = expires(request.expires_in_s)?;
+    let expires = expires(&control, request.expires_in_s)?;
     let server = match &places.rtmp {
         Some(place) => format!("{}/{}", place.trim_end_matches('/'), id.hub),
         None => {
@@ -96,6 +95,7 @@ pub(super) struct PlaybackUrlRequest {
     expires_in_s: Option<u32>,
     /// Of a clip, and not of the channel.
     #[serde(default)]
+    #[schema(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)]
     clip: Option<String>,
 }
 
@@ -111,7 +111,7 @@ pub(super) struct PlaybackUrl {
 ///
 /// Its token covers all playlists of the channel and every segment that they name.
 #[utoipa::path(post, path = "/api/v1/channels/{hub}/{channel}/playback-url", tag = "rights",
-    params(("hub" = String, Path, description = "A slash is written %2F"), ("channel" = String, Path)),
+    params(("hub" = String, Path, description = "A slash is written %2F", pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$", max_length = 128), ("channel" = String, Path, pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)),
     request_body = PlaybackUrlRequest,
     responses((status = 200, description = "The URL", body = PlaybackUrl)))]
 pub(super) async fn playback_url(
@@ -123,7 +123,7 @@ pub(super) async fn playback_url(
     Body(request): Body<PlaybackUrlRequest>,
 ) -> Answer<Json<PlaybackUrl>> {
     let channel = control.channel(&id).await?;
-    let expires = expires(request.expires_in_s)?;
+    let expires = expires(&control, request.expires_in_s)?;
     let path = match &request.clip {
         None => MediaPath::Index(id.clone()),
         Some(name) => {
@@ -147,10 +147,10 @@ pub(super) async fn playback_url(
 }
 
 /// Unix seconds.
-fn expires(within: Option<u32>) -> Answer<i64> {
+fn expires(control: &Control, within: Option<u32>) -> Answer<i64> {
     let within = within.unwrap_or(EXPIRES_S);
     match within {
-        1..=EXPIRES_S_MAX => Ok(clock::now().unix_ms() / 1000 + i64::from(within)),
+        1..=EXPIRES_S_MAX => Ok(control.now_ms() / 1000 + i64::from(within)),
         _ => Err(Failure::bad(format!(
             "expires_in_s must be 1 to {EXPIRES_S_MAX}"
         ))),
@@ -229,13 +229,24 @@ pub(super) async fn delete_token(
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Trail {
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The next of the page before.
+    #[param(pattern = "^[0-9]{1,18}$")]
+    marker: Option<String>,
+}
+
 /// Who changed what, newest first
-#[utoipa::path(get, path = "/api/v1/audit", tag = "rights", params(PageOf),
+#[utoipa::path(get, path = "/api/v1/audit", tag = "rights", params(Trail),
     responses((status = 200, description = "A page of changes", body = Page<AuditJson>)))]
 pub(super) async fn audit(
     _: Admin,
     State(control): State<Control>,
-    Asked(page): Asked<PageOf>,
+    Asked(page): Asked<Trail>,
 ) -> Answer<Json<Page<AuditJson>>> {
     let limit = limit(page.limit)?;
     let wrong = |_| Failure::bad("marker is the next of the page before");

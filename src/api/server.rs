@@ -2,7 +2,6 @@
 
 use super::guard::{Answer, Asked, By, Failure};
 use super::types::Time;
-use crate::clock;
 use crate::control::Control;
 use crate::control::auth::Need;
 use crate::control::events::{Batch, Event, Listener, Numbered};
@@ -43,7 +42,7 @@ pub(super) async fn server(by: By, State(control): State<Control>) -> Answer<Jso
     Ok(Json(Server {
         version: env!("CARGO_PKG_VERSION"),
         node: control.node().to_owned(),
-        now: Time(clock::now().unix_ms()),
+        now: Time(control.now_ms()),
         channels: control.count_channels().await?,
         live: control.live().len(),
         rows_waiting: control.catalog_health().waiting,
@@ -55,6 +54,10 @@ pub(super) async fn server(by: By, State(control): State<Control>) -> Answer<Jso
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// Only of this hub.
+    #[param(
+        pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$",
+        max_length = 128
+    )]
     hub: Option<String>,
     /// Only after the event of this id; the header Last-Event-ID says the same.
     after: Option<u64>,

@@ -1,9 +1,8 @@
 //! JSON of the API.
 
-use crate::catalog::{AuditRow, SegmentRow, SessionRow, flags};
 use crate::control::auth::{Playback, Policy, Scope, Token};
 use crate::control::channels::{Channel, ChannelState};
-use crate::control::history::{Clip, Period};
+use crate::control::history::{AuditRow, Clip, Period, SegmentRow, SessionRow, flags};
 use crate::control::ledger::TrackInfo;
 use crate::control::live::{LiveStatus, SecondPublisher};
 use crate::control::settings::ChannelSettings;
@@ -108,6 +107,7 @@ pub(super) struct Settings {
     #[schema(minimum = 3, maximum = 1000)]
     window: Option<u32>,
     /// A second name for the channel's index.m3u8, ending in .m3u8.
+    #[schema(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*\\.m3u8$", max_length = 128)]
     playlist_name: Option<String>,
     publish: Option<PublishPolicy>,
     playback: PlaybackPolicy,
@@ -116,7 +116,7 @@ pub(super) struct Settings {
     #[schema(maximum = 86400000)]
     reconnect_window_ms: Option<u32>,
     /// How long segments are to be kept.
-    #[schema(minimum = 60)]
+    #[schema(minimum = 60, maximum = 3155760000_u64)]
     retention_s: Option<u64>,
 }
 
@@ -466,7 +466,7 @@ impl From<Period> for PeriodJson {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewClip {
     /// Letters, digits and . _ ~ - of ASCII.
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length = 128)]
     pub(super) name: String,
     pub(super) start: Time,
     pub(super) end: Time,
@@ -516,6 +516,10 @@ pub(super) struct NewTokenJson {
     pub(super) scope: ScopeJson,
     /// The only hub that it reaches.
     #[serde(default)]
+    #[schema(
+        pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,3}$",
+        max_length = 128
+    )]
     pub(super) hub: Option<String>,
     /// When it stops to work.
     #[serde(default)]

@@ -335,7 +335,7 @@ async fn rows_wait_for_a_database_that_is_away_and_a_full_queue_remembers_whose_
     }
     assert_eq!(
         backlog.take_torn().into_iter().collect::<Vec<_>>(),
-        [late.clone()]
+        std::slice::from_ref(&late)
     );
     for key in [&key, &late] {
         let rows = catalog

@@ -1,8 +1,10 @@
 //! What was pushed: sessions, segments, and playlists over any time, by the catalog.
 
+pub use crate::catalog::{AuditRow, SegmentRow, SessionRow, flags};
+
 use super::auth::Caller;
 use super::{Control, Error, Lookup};
-use crate::catalog::{ClipRow, RecordingRow, SegmentRow, SessionRow};
+use crate::catalog::{ClipRow, RecordingRow};
 use crate::clock;
 use crate::id::{ChannelId, ChannelName};
 use crate::key::RecordingKey;

@@ -245,6 +245,11 @@ impl Control {
         &self.0.settings.node
     }
 
+    /// The time by which credentials expire, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> i64 {
+        crate::clock::now().unix_ms()
+    }
+
     /// How the catalog is.
     pub fn catalog_health(&self) -> Health {
         self.0.backlog.health()

@@ -204,8 +204,8 @@ async fn a_channel_is_idle_live_or_disabled_and_disabling_ends_its_push() {
         remote: "192.0.2.1:1".to_owned(),
         encoder: None,
     };
-    let mut claim = control.claim(&grant, &publisher).await.expect("free");
-    let state = async |name| control.state(&*control.channel(&id(name)).await.expect("there"));
+    let claim = control.claim(&grant, &publisher).await.expect("free");
+    let state = async |name| control.state(&control.channel(&id(name)).await.expect("there"));
     assert_eq!(state("a").await, ChannelState::Live);
     let wanted = Wanted {
         state: Some(ChannelState::Live),
@@ -244,7 +244,7 @@ async fn a_channel_is_idle_live_or_disabled_and_disabling_ends_its_push() {
         .await
         .expect("enabled");
     let grant = publish(control, "a", "").await.expect("enabled");
-    let mut claim = control.claim(&grant, &publisher).await.expect("free");
+    let claim = control.claim(&grant, &publisher).await.expect("free");
     control.kick(&me(), &id("a")).await.expect("live");
     assert_eq!(claim.told_to_end().await, Ending::Kicked);
     drop(claim);
@@ -252,7 +252,7 @@ async fn a_channel_is_idle_live_or_disabled_and_disabling_ends_its_push() {
         control.kick(&me(), &id("a")).await,
         Err(Error::NotLive(_))
     ));
-    let mut claim = control.claim(&grant, &publisher).await.expect("free");
+    let claim = control.claim(&grant, &publisher).await.expect("free");
     control
         .delete_channel(&me(), &id("a"), IfLive::End)
         .await

@@ -1,8 +1,8 @@
 //! Errors as RFC 9457 has them: a machine reads the status, a person reads why.
 
 use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
 
 /// An answer that says what went wrong. Not to be stored, unless it is [`Problem::passing`].
@@ -11,7 +11,7 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     cache_control: &'static str,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ impl Problem {
             status,
             detail: detail.into(),
             cache_control: "no-store",
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
         }
     }
 
@@ -43,7 +43,7 @@ impl Problem {
 
     /// The same with one more header field.
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 }
