@@ -37,9 +37,12 @@ const TABLE: &[Row] = &[
     ("catalog",  &["id", "key", "media"],                                                    Edge),
     ("control",  &["id", "key", "media", "clock", "playlist", "store", "catalog"],           Edge),
     ("publish",  &["id", "media", "clock", "net", "flv", "pipeline", "store", "control"],    Edge),
+    // A cut-off segment is read back by the muxer's own hand, and ends as the segmenter would end it.
     ("recover",  &["id", "key", "media", "mux", "segment", "store", "control"],              Edge),
     ("http",     &["id", "key", "playlist", "store", "control"],                             Edge),
     ("api",      &["id", "key", "control", "http"],                                          Edge),
+    // The clock: a signature has its time.
+    ("compat",   &["id", "clock", "control", "http"],                                        Edge),
 ];
 
 /// They put everything together, so they may import everything; nobody but `main` imports them.

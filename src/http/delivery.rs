@@ -1,7 +1,7 @@
 //! Playlists and segments to players, caches and browsers of any origin.
 
 use super::problem::{self, Problem};
-use super::representation::{Coding, FOR_EVER, Representation};
+use super::representation::{Coding, Representation};
 use super::server::Peer;
 use crate::control::auth::{Denied, Playback, TOKEN};
 use crate::control::{Control, Lookup};
@@ -20,6 +20,8 @@ use std::ops::Range;
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 const METHODS: &str = "GET, HEAD, OPTIONS";
+/// A name is used once, so a copy is good for ever.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// A settled playlist may still lose segments to retention.
 const SETTLED: &str = "public, max-age=3600";
 

@@ -16,9 +16,6 @@ use hyper::header::{
 use hyper::{HeaderMap, Method, StatusCode};
 use std::ops::Range;
 
-/// A name is used once, so a copy is good for ever.
-pub(super) const FOR_EVER: &str = "public, max-age=31536000, immutable";
-
 /// Bytes with what HTTP says about them.
 pub struct Representation {
     pub(super) content_type: &'static str,
@@ -53,12 +50,17 @@ impl Representation {
         Self::of_document(document, content_type, cache_control.to_owned(), headers).await
     }
 
-    /// A segment under a name that always means these bytes.
-    pub fn of_segment(body: SegmentBody, content_type: &'static str, etag: String) -> Self {
+    /// A segment under a name that always means these bytes, as long as a copy is good for.
+    pub fn of_segment(
+        body: SegmentBody,
+        content_type: &'static str,
+        cache_control: &str,
+        etag: String,
+    ) -> Self {
         Self {
             content_type,
             etag,
-            cache_control: FOR_EVER.to_owned(),
+            cache_control: cache_control.to_owned(),
             coding: Coding::Only,
             body,
         }

@@ -437,3 +437,139 @@ fn audio_codec(audio: &AudioInfo) -> String {
 pub(super) fn id_of(bucket: &str, channel: &str) -> Result<ChannelId, Error> {
     names::channel(&names::bucket(bucket)?, channel)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::recorded;
+    use super::*;
+    use crate::id::HubName;
+
+    fn hub(access: HubAccess) -> Hub {
+        Hub {
+            name: HubName::new("demo-bucket").expect("a name"),
+            created_ms: 0,
+            access,
+        }
+    }
+
+    fn put(inside: &str) -> Result<Wish, Error> {
+        let body = format!("<LiveChannelConfiguration>{inside}</LiveChannelConfiguration>");
+        Wish::parse(&PutChannel::parse(body.as_bytes())?)
+    }
+
+    #[test]
+    fn what_the_sdk_sends_is_understood() {
+        let requests = recorded::requests().into_iter();
+        let mut some = false;
+        for request in requests.filter(|request| request.label.ends_with("create_live_channel")) {
+            let put = PutChannel::parse(request.body.as_bytes()).expect("a configuration");
+            let expected = Wish {
+                description: "barn & <yard>".to_owned(),
+                enabled: true,
+                frag_duration_s: 5,
+                frag_count: 3,
+                playlist: "test.m3u8".to_owned(),
+            };
+            assert_eq!(Wish::parse(&put), Ok(expected), "{}", request.label);
+            some = true;
+        }
+        assert!(some);
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default_and_what_is_wrong_its_number() {
+        let target = |inside: &str| put(&format!("<Target><Type>HLS</Type>{inside}</Target>"));
+        let expected = Wish {
+            description: String::new(),
+            enabled: true,
+            frag_duration_s: 5,
+            frag_count: 3,
+            playlist: "playlist.m3u8".to_owned(),
+        };
+        assert_eq!(target(""), Ok(expected.clone()));
+        assert_eq!(
+            target("<FragDuration/><FragCount></FragCount><PlaylistName />"),
+            Ok(expected)
+        );
+        let check = |found: Result<Wish, Error>, ec: &str| {
+            assert_eq!(found.map_err(|error| error.ec), Err(ec));
+        };
+        check(put(""), "");
+        check(put("<Target><Type>RTMP</Type></Target>"), "");
+        check(
+            put(&format!("<Description>{}</Description>", "x".repeat(129))),
+            "0044-00000001",
+        );
+        check(put("<Status>live</Status>"), "0044-00000002");
+        check(
+            put("<Snapshot><Interval>1</Interval></Snapshot>"),
+            "0044-00000004",
+        );
+        for bad in ["0", "101", "x", "-1", "1.5"] {
+            check(
+                target(&format!("<FragDuration>{bad}</FragDuration>")),
+                "0044-00000014",
+            );
+            check(
+                target(&format!("<FragCount>{bad}</FragCount>")),
+                "0044-00000015",
+            );
+        }
+        check(
+            target("<PlaylistName>a/b.m3u8</PlaylistName>"),
+            "0044-00000016",
+        );
+        check(
+            target("<PlaylistName>x.txt</PlaylistName>"),
+            "0044-00000017",
+        );
+        check(
+            target("<PlaylistName>xx.text</PlaylistName>"),
+            "0044-00000018",
+        );
+    }
+
+    #[test]
+    fn settings_are_told_as_they_were_set() {
+        for (frag_duration_s, frag_count) in [(1, 1), (2, 3), (100, 100), (7, 2)] {
+            let wish = Wish {
+                description: "d".to_owned(),
+                enabled: false,
+                frag_duration_s,
+                frag_count,
+                playlist: "x.m3u8".to_owned(),
+            };
+            let settings = wish.clone().settings(None, &hub(HubAccess::Private));
+            assert!(settings.check().is_ok(), "{settings:?}");
+            assert_eq!(Wish::of(&settings), wish);
+            assert_eq!(settings.second_publisher, Some(SecondPublisher::Reject));
+        }
+    }
+
+    #[test]
+    fn what_this_api_cannot_say_stays() {
+        let wish = put("<Target><Type>HLS</Type></Target>").expect("a configuration");
+        let mut before = ChannelSettings {
+            playback: Playback::Public,
+            retention_s: Some(86_400),
+            labels: [("team".to_owned(), "a".to_owned())].into(),
+            ..ChannelSettings::default()
+        };
+        set_pushed_playlist(&mut before, Some("pushed.m3u8"));
+        assert!(is_live_playlist(&before, "pushed.m3u8"));
+        let after = wish
+            .clone()
+            .settings(Some(before), &hub(HubAccess::Private));
+        assert_eq!(
+            (after.playback, after.retention_s),
+            (Playback::Public, Some(86_400))
+        );
+        assert_eq!(after.labels, [("team".to_owned(), "a".to_owned())].into());
+        assert!(
+            !is_live_playlist(&after, "pushed.m3u8") && is_live_playlist(&after, "playlist.m3u8")
+        );
+        let of = |access| wish.clone().settings(None, &hub(access)).playback;
+        assert_eq!(of(HubAccess::Private), Playback::Signed);
+        assert_eq!(of(HubAccess::Read), Playback::Public);
+    }
+}

@@ -39,7 +39,7 @@ impl Oss {
             Err(_) => return Err(missing()),
         };
         let etag = segment_etag(&recording.recording, number, body.size());
-        let found = Representation::of_segment(body, SEGMENT, etag);
+        let found = Representation::of_segment(body, SEGMENT, call.for_ever(), etag);
         Ok(found.respond(&call.parts.method, &call.parts.headers).await)
     }
 

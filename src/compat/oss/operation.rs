@@ -251,9 +251,9 @@ mod tests {
         check("PUT /b/?live", Ok(O::PutChannel));
         check("PUT /b/cam?live&status=", Ok(O::PutChannelStatus));
         check("GET /b/cam?live&comp=other", Err(Code::InvalidArgument));
-        check("POST /b/cam?live", not_allowed.clone());
-        check("DELETE /b/cam?vod", not_allowed.clone());
-        check("PUT /b/x.txt", not_allowed.clone());
+        check("POST /b/cam?live", not_allowed);
+        check("DELETE /b/cam?vod", not_allowed);
+        check("PUT /b/x.txt", not_allowed);
         check("POST /b/?delete", Err(Code::NotImplemented));
         check("DELETE /b/?lifecycle", Err(Code::NotImplemented));
         check("GET /b/x?acl", not_allowed);

@@ -20,8 +20,6 @@ use hyper::{HeaderMap, StatusCode};
 use std::fmt::Write;
 
 const TYPE: &str = "application/x-mpegURL";
-/// A playlist may change at any time: whoever has a copy asks whether it did.
-const ASK: &str = "no-cache";
 /// Segments of one playlist: a day of those of one second, the shortest, and some.
 const SEGMENTS_MAX: usize = 100_000;
 /// Posted playlists that a page of a listing looks at; more than it shows.
@@ -61,7 +59,7 @@ impl Oss {
         let range = millis(range).start..end_ms;
         let clip = clip_name(name)?;
         self.control().put_clip(&call.by, &id, clip, range).await?;
-        let written = Representation::of_text(text, TYPE, ASK, &HeaderMap::new()).await;
+        let written = Representation::of_text(text, TYPE, "", &HeaderMap::new()).await;
         Ok((StatusCode::OK, [(ETAG, written.etag())]).into_response())
     }
 
@@ -149,7 +147,7 @@ impl Oss {
             return Ok(None);
         };
         let size = text.len() as u64;
-        let written = Representation::of_text(text, TYPE, ASK, &HeaderMap::new()).await;
+        let written = Representation::of_text(text, TYPE, "", &HeaderMap::new()).await;
         Ok(Some((written.etag().to_owned(), size)))
     }
 
@@ -191,7 +189,7 @@ fn missing(error: control::Error, call: &Call<'_>) -> Error {
 
 async fn respond(call: &Call<'_>, text: String) -> Response {
     let headers = &call.parts.headers;
-    let found = Representation::of_text(text, TYPE, ASK, headers).await;
+    let found = Representation::of_text(text, TYPE, call.ask(), headers).await;
     found.respond(&call.parts.method, headers).await
 }
 
@@ -376,5 +374,84 @@ mod tests {
         ] {
             assert_eq!(segment_time(bad), None, "{bad}");
         }
+    }
+
+    /// The newest segments of a recording that began at `began_ms`, two seconds each.
+    fn recent(began_ms: i64, numbers: std::ops::Range<u64>, gap: Option<u64>) -> Recent {
+        use crate::key::RecordingKey;
+        use crate::media::{Duration, Segment, Timestamp, WallTime};
+        let segment = |number: u64| Segment {
+            number,
+            start: Timestamp::ZERO,
+            program_date_time: WallTime::from_unix_ms(began_ms + 2_000 * number as i64),
+            duration: Duration::from_ms(2_000),
+            size: 1,
+            discontinuity: number == 5,
+            independent: true,
+            gap: gap == Some(number),
+            parts: Vec::new(),
+        };
+        Recent {
+            recording: RecordingKey {
+                channel: ChannelId::new("demo-bucket", "cam").expect("names"),
+                recording: RecordingId::at(began_ms, 1),
+            },
+            segments: numbers.map(segment).collect(),
+            discontinuity_sequence: 1,
+            target_duration_s: 2,
+            ended: false,
+        }
+    }
+
+    #[test]
+    fn a_live_playlist_shows_the_newest_and_its_numbers_grow() {
+        let settings = ChannelSettings {
+            window: Some(3),
+            ..ChannelSettings::default()
+        };
+        let live = |recent: &Recent| live_text(recent, &settings).expect("segments");
+        let base = NUMBERS_FROM_MS + 1_000_000;
+        let text = live(&recent(base, 4..8, None));
+        assert_eq!(
+            text,
+            format!(
+                "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:4005\n#EXT-X-DISCONTINUITY-SEQUENCE:1\n\
+                 #EXT-X-TARGETDURATION:2\n#EXT-X-DISCONTINUITY\n#EXTINF:2.000,\n{}.ts\n#EXTINF:2.000,\n{}.ts\n\
+                 #EXTINF:2.000,\n{}.ts\n",
+                base + 10_000,
+                base + 12_000,
+                base + 14_000
+            )
+        );
+        let (_, back) = m3u8_rs::parse_media_playlist(text.as_bytes()).expect("a playlist");
+        assert_eq!(back.discontinuity_sequence, 1);
+        // The discontinuity has left the window.
+        let later = live(&recent(base, 5..9, None));
+        assert!(later.contains("DISCONTINUITY-SEQUENCE:2\n") && !later.contains("DISCONTINUITY\n"));
+        // A recording after this one.
+        let next = live(&recent(base + 20_000, 0..1, None));
+        assert!(next.contains("#EXT-X-MEDIA-SEQUENCE:4080\n"), "{next}");
+        let none = recent(base, 0..0, None);
+        assert_eq!(live_text(&none, &settings), None);
+    }
+
+    #[test]
+    fn a_range_over_two_recordings_is_one_playlist() {
+        let placed = |recent: Recent| {
+            let recording = recent.recording.clone();
+            let segments = recent.segments.into_iter();
+            segments.map(move |segment| Placed {
+                recording: recording.clone(),
+                segment,
+            })
+        };
+        let one = recent(1_795_238_000_000, 1..3, Some(1));
+        let two = recent(1_795_239_000_000, 0..1, None);
+        let all: Vec<_> = placed(one).chain(placed(two)).collect();
+        assert_eq!(
+            vod_text(&all),
+            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.000,\n\
+             1795238004000.ts\n#EXT-X-DISCONTINUITY\n#EXTINF:2.000,\n1795239000000.ts\n#EXT-X-ENDLIST\n"
+        );
     }
 }

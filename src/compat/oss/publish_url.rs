@@ -159,6 +159,34 @@ mod tests {
     }
 
     #[test]
+    fn every_url_that_the_sdk_signs_is_known() {
+        let urls = super::super::recorded::rtmp_urls();
+        assert!(urls.len() >= 10, "{}", urls.len());
+        for url in urls {
+            let (address, query) = url.split_once('?').expect("a query");
+            let address = address.strip_prefix("rtmp://").expect("RTMP");
+            let (host, path) = address.split_once('/').expect("a path");
+            let (app, name) = path.rsplit_once('/').expect("an app");
+            let query = Query::parse(query).expect("UTF-8");
+            let until = query.get("Expires").and_then(|text| text.parse().ok());
+            let until: i64 = until.expect("a time");
+            let found = PublishUrl::parse(&names(), Some(host), app, name, query).expect(url);
+            assert_eq!(
+                (&*found.bucket, &*found.channel),
+                ("demo-bucket", "cam"),
+                "{url}"
+            );
+            assert_eq!(found.playlist(), Some("vod.m3u8"), "{url}");
+            let token = url.contains("security-token").then_some("TOK+/=");
+            assert_eq!(
+                found.publisher(&keys(token), until),
+                Ok(Caller::Owner),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
     fn whoever_has_not_signed_is_told_so() {
         let check = |query: &str, token: Option<&str>, expected: Result<Caller, Code>| {
             let found = url(query).publisher(&keys(token), EXPIRES);

@@ -22,9 +22,12 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
+use std::time::Duration;
 
 /// Bytes of a request's body: a channel's configuration has some hundred.
 const BODY_MAX: usize = 64 << 10;
+/// Time for a body to arrive; protects connections from clients that send it by single bytes.
+const BODY_TIME_MAX: Duration = Duration::from_secs(20);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-oss-request-id");
 const XML: HeaderValue = HeaderValue::from_static("application/xml");
 
@@ -33,8 +36,28 @@ pub(super) struct Call<'a> {
     pub(super) target: &'a Target,
     pub(super) parts: &'a Parts,
     pub(super) body: Bytes,
+    /// Whether strangers may read what is in the bucket, and so shared caches may keep it.
+    pub(super) shared: bool,
     /// How the trail of changes names the caller.
     pub(super) by: auth::Caller,
+}
+
+impl Call<'_> {
+    /// How long a copy of bytes is good that never change.
+    pub(super) fn for_ever(&self) -> &'static str {
+        match self.shared {
+            true => "public, max-age=31536000, immutable",
+            false => "private, max-age=31536000, immutable",
+        }
+    }
+
+    /// The same of a text that may change at any time: whoever has a copy asks whether it did.
+    pub(super) fn ask(&self) -> &'static str {
+        match self.shared {
+            true => "no-cache",
+            false => "private, no-cache",
+        }
+    }
 }
 
 impl Oss {
@@ -55,23 +78,23 @@ impl Oss {
         let now_s = clock::now().unix_ms().div_euclid(1000);
         let caller = self.keys().caller(signed, now_s)?;
         let operation = Operation::of(&parts.method, &target)?;
-        let body = to_bytes(body, BODY_MAX).await.map_err(|_| {
-            let message = format!("The body has more than {BODY_MAX} bytes, or did not arrive.");
-            Error::new(Code::EntityTooLarge, message)
-        })?;
-        let call = Call {
+        let body = read(body).await?;
+        let mut call = Call {
             target: &target,
             parts,
             body,
+            shared: false,
             by: auth::Caller::server("oss"),
         };
         if operation == Operation::ListBuckets {
-            check(caller, None, operation.need())?;
+            check(caller, HubAccess::Private, operation.need())?;
             return self.list_buckets(&call).await;
         }
         let bucket = names::bucket(&target.bucket)?;
         let hub = self.control().hub(&bucket).await?;
-        check(caller, hub.as_ref(), operation.need())?;
+        let access = hub.as_ref().map_or(HubAccess::Private, |hub| hub.access);
+        check(caller, access, operation.need())?;
+        call.shared = access >= HubAccess::Read;
         if operation == Operation::CreateBucket {
             return self.create_bucket(&call, &bucket, hub).await;
         }
@@ -136,6 +159,16 @@ async fn handle(State(oss): State<Oss>, request: Request) -> Response {
     response
 }
 
+/// The body of a request, which is short and comes at once.
+async fn read(body: Body) -> Result<Bytes, Error> {
+    let read = tokio::time::timeout(BODY_TIME_MAX, to_bytes(body, BODY_MAX)).await;
+    let wrong = "The body of the request is too long, or did not arrive.";
+    match read {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) | Err(_) => Err(Error::new(Code::EntityTooLarge, wrong)),
+    }
+}
+
 /// The host that the client asked: of an absolute target (RFC 9112 §3.2.2), else of its header.
 fn host_of(parts: &Parts) -> String {
     let header = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
@@ -143,10 +176,9 @@ fn host_of(parts: &Parts) -> String {
     authority.or(header).unwrap_or_default().to_owned()
 }
 
-/// Whether the caller may do what needs this. A bucket that is not there refuses nobody who could
-/// not find that out anyway.
-fn check(caller: Caller, hub: Option<&Hub>, need: Need) -> Result<(), Error> {
-    let access = hub.map_or(HubAccess::Private, |hub| hub.access);
+/// Whether the caller may do what needs this. In a bucket that is not there a stranger may do
+/// nothing, and is not told that it is not there.
+fn check(caller: Caller, access: HubAccess, need: Need) -> Result<(), Error> {
     let may = match (caller, need) {
         (Caller::Owner, _) => true,
         (Caller::Anonymous, Need::Owner) => false,

@@ -1,6 +1,7 @@
 //! Signatures of the reference, and every request that the real SDK was recorded to send.
 
 use super::super::address::Names;
+use super::super::query::Query;
 use super::super::recorded::{self, Recorded};
 use super::*;
 
@@ -32,8 +33,6 @@ fn sent_at(request: &Recorded) -> i64 {
         .or(until.and_then(|until| until.parse().ok()))
         .expect("a time")
 }
-
-use super::super::query::Query;
 
 fn caller(keys: &AccessKeys, request: &Recorded, now: i64) -> Result<Caller, Code> {
     let target = Target::parse(&names(), &request.host, &request.path, &request.query);
@@ -174,7 +173,7 @@ fn what_is_no_signature_is_told_apart() {
         assert_eq!(found, expected, "{text}");
     };
     let date = "Date: Sat, 21 Nov 2026 01:49:45 GMT\n";
-    let mut with = |authorization: &str, expected| {
+    let with = |authorization: &str, expected| {
         check(
             "/",
             &format!("{date}Authorization: {authorization}"),
