@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::{ChannelId, RecordingId};
-use crate::key::Container;
+use crate::key::{Container, MediaPath};
 use crate::store::disk::{Disk, Fsync, Writer};
 use crate::store::fault::Faults;
 use futures_util::TryStreamExt;
