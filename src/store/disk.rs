@@ -393,14 +393,21 @@ impl Thread {
         page.resize(page.len().next_multiple_of(MARKER_PAGE), b' ');
         let path = self.markers_root.join(&marker);
         let known = self.markers.remove(&writer);
+        let known = known.filter(|(name, _)| *name == marker);
+        // With `segment` a power cut may cost the open segment, but the recording must be found.
+        let sync = match self.fsync {
+            Fsync::None => false,
+            Fsync::Segment => known.is_none(),
+            Fsync::Part => true,
+        };
         let write = || -> io::Result<File> {
             let mut file = match known {
-                Some((name, file)) if name == marker => file,
-                _ => self.create_marker(&path)?,
+                Some((_, file)) => file,
+                None => self.create_marker(&path)?,
             };
             file.rewind()?;
             file.write_all(&page)?;
-            if self.fsync == Fsync::Part {
+            if sync {
                 file.sync_data()?;
             }
             Ok(file)
@@ -418,7 +425,7 @@ impl Thread {
 
     fn create_marker(&self, path: &Path) -> io::Result<File> {
         let folder = path.parent().unwrap_or(&self.markers_root);
-        std::fs::create_dir_all(folder)?;
+        make_folder(&self.markers_root, folder, self.fsync)?;
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -482,7 +489,11 @@ impl Thread {
                 .map_err(failed("make the folder", folder))?;
             self.folder.insert(writer, folder.to_owned());
         }
-        File::create(path).map_err(failed("create", path))
+        let file = File::create(path).map_err(failed("create", path))?;
+        if self.fsync == Fsync::Part {
+            sync_folder(folder).map_err(failed("sync the folder", folder))?;
+        }
+        Ok(file)
     }
 
     fn append(&mut self, writer: u64, bytes: &[u8]) {

@@ -15,8 +15,9 @@
 mod local;
 mod pause;
 
-use super::Store;
+use super::{Error, Store};
 use crate::clock;
+use crate::id::RecordingId;
 use crate::key::RecordingKey;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -507,10 +508,31 @@ impl Shipping {
     }
 
     async fn put_changed(&mut self, all: Vec<Published>) {
+        let folder = self.shipment.key.folder();
         for published in all {
-            if self.written.get(&published.object) != Some(&published.text) {
+            let ours = published.object.starts_with(&folder);
+            if self.written.get(&published.object) != Some(&published.text)
+                && (ours || self.is_newest(&published.object).await)
+            {
                 self.spool.0.put(published.clone()).await;
                 self.written.insert(published.object, published.text);
+            }
+        }
+    }
+
+    /// Whether the channel's playlist may name this recording: uploads that were late must not
+    /// bring an older recording back.
+    async fn is_newest(&self, object: &str) -> bool {
+        let inner = &self.spool.0;
+        let mut pause = Pause::new(inner, object);
+        loop {
+            match inner.store.get(object).await {
+                Ok(text) => {
+                    return named_by(&text)
+                        .is_none_or(|named| named <= self.shipment.key.recording);
+                }
+                Err(Error::NotFound { .. }) => return true,
+                Err(error) => pause.after(&error).await,
             }
         }
     }
@@ -589,6 +611,13 @@ impl Shipping {
     fn complain(&self, error: &io::Error) {
         tracing::error!(recording = %self.shipment.key, %error, "the spool cannot be used");
     }
+}
+
+/// The recording that a channel's playlist names.
+fn named_by(playlist: &[u8]) -> Option<RecordingId> {
+    let text = std::str::from_utf8(playlist).ok()?;
+    let uri = text.lines().find(|line| !line.starts_with('#'))?;
+    uri.split('/').next()?.parse().ok()
 }
 
 async fn blocking<T: Send + 'static>(
