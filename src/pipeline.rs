@@ -356,7 +356,11 @@ impl Pipeline {
             let continues = self.begin.continues && self.dates.is_none();
             return self.begin_segment(arrival, continues, now);
         }
-        let lasts = self.timeline.frame_duration(frame.kind);
+        // Sound can be cut anywhere, so it is never cut early.
+        let lasts = match tracks.video {
+            Some(_) => self.timeline.frame_duration(frame.kind),
+            None => Duration::ZERO,
+        };
         let cut = match self.segmenter.decide(frame.dts, can_start, lasts) {
             _ if arrival.jump => Cut::Gap,
             cut => cut,

@@ -33,7 +33,7 @@ pub(super) struct Archive {
     store: Store,
     spool: Option<Spool>,
     window_segments: usize,
-    recordings: Cache<RecordingKey, Option<Arc<Archived>>, ByText>,
+    recordings: Cache<RecordingKey, Arc<Archived>, ByText>,
     newest: Cache<ChannelId, (Instant, Option<RecordingKey>)>,
 }
 
@@ -44,15 +44,25 @@ pub(super) struct Archived {
     pub(super) vod: Document,
 }
 
+/// Why there is nothing to keep.
+enum Miss {
+    NotThere,
+    Store(store::Error),
+}
+
+impl From<store::Error> for Miss {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
 #[derive(Clone)]
 struct ByText;
 
-impl Weighter<RecordingKey, Option<Arc<Archived>>> for ByText {
-    fn weight(&self, _: &RecordingKey, archived: &Option<Arc<Archived>>) -> u64 {
+impl Weighter<RecordingKey, Arc<Archived>> for ByText {
+    fn weight(&self, _: &RecordingKey, archived: &Arc<Archived>) -> u64 {
         const OVERHEAD: u64 = 512;
-        let texts = archived
-            .as_ref()
-            .map_or(0, |a| a.vod.text().len() + a.media.text().len());
+        let texts = archived.vod.text().len() + archived.media.text().len();
         // A text may come to be held compressed as well.
         OVERHEAD + 2 * texts as u64
     }
@@ -78,9 +88,13 @@ impl Archive {
         if let Some((text, confirmed)) = self.in_spool(key).await {
             return Ok(self.unconfirmed(key, text, confirmed).await);
         }
-        self.recordings
-            .get_or_insert_async(key, self.read(key))
-            .await
+        let read = async { self.read(key).await?.ok_or(Miss::NotThere) };
+        match self.recordings.get_or_insert_async(key, read).await {
+            Ok(archived) => Ok(Some(archived)),
+            // Not kept: a recording that begins now is there in a moment.
+            Err(Miss::NotThere) => Ok(None),
+            Err(Miss::Store(error)) => Err(error),
+        }
     }
 
     /// The index of a recording that has not left the spool, and how much of it is confirmed.

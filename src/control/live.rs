@@ -87,7 +87,7 @@ struct Session {
     gone: watch::Sender<()>,
 }
 
-/// A session's hold on a channel. Without [`Claim::end`] (a panic, a task that is thrown away) the
+/// A session's hold on a channel. However it is dropped (a panic, a task that is thrown away), the
 /// channel is free again all the same.
 pub struct Claim {
     control: Control,

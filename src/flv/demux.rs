@@ -38,7 +38,7 @@ impl Demuxer {
     /// Takes the body of one FLV tag, which is the payload of one RTMP message.
     ///
     /// An error ends the publish. Everything else that is wrong with a tag costs this tag only and is
-    /// told in [`Demuxed::dropped`].
+    /// told in `dropped` of what is returned.
     pub fn push(&mut self, kind: TagKind, timestamp_ms: u32, body: Rope) -> Result<Demuxed, Error> {
         if body.len() > TAG_BYTES_MAX {
             return Ok(Demuxed::dropped(Dropped::Oversize {

@@ -1,6 +1,6 @@
 //! FLV tags, as RTMP messages and FLV files carry them, become samples and track changes.
 //!
-//! A byte passes [`file`] (only when it comes from a file), then [`tag`], which reads the header of
+//! A byte passes [`mod@file`] (only when it comes from a file), then [`tag`], which reads the header of
 //! one tag, then [`demux`], which remembers the tracks and hands the payload to the video or the
 //! audio side. Knows nothing of RTMP, sockets or time lines: a timestamp leaves as it came.
 

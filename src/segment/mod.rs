@@ -1,6 +1,6 @@
 //! Cuts the frames of a session into segments and parts.
 //!
-//! [`policy`] says where to cut, [`Segmenter`] keeps the books of the open segment. Neither knows
+//! [`Policy`] says where to cut, [`Segmenter`] keeps the books of the open segment. Neither knows
 //! containers, names or playlists, and neither looks at a clock.
 
 mod policy;

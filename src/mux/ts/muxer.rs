@@ -13,14 +13,15 @@ use bytes::BytesMut;
 /// An audio PES that would become larger is ended first, as ffmpeg does it: with its header it
 /// fills 16 packets, so little is stuffing.
 const AUDIO_PES_SIZE: usize = 2930;
-/// An audio PES that would become longer is ended first: bounds how late audio is written.
-const AUDIO_PES_DURATION: Duration = Duration::from_ms(500);
+/// An audio PES that would become longer is ended first: bounds how late audio is written. With
+/// longer ones ffmpeg's HLS reader misdates the first frames of a playlist by one frame.
+const AUDIO_PES_DURATION: Duration = Duration::from_ms(300);
 /// Clock values that the packets of one audio PES carry if there is no video: one for each 100 ms
 /// that it lasts.
-const CLOCKS_PER_AUDIO_PES: u8 = 5;
+const CLOCKS_PER_AUDIO_PES: u8 = 3;
 /// A segment with fewer packets is filled up by repeating its tables: readers tell a transport
-/// stream by some packets in a row, and a last segment may hold a single audio frame.
-const SEGMENT_PACKETS_MIN: usize = 10;
+/// stream by some packets in a row (ffmpeg by 2,244 bytes), and a last segment may hold one frame.
+const SEGMENT_PACKETS_MIN: usize = 12;
 /// A frame whose time is further from where the samples before it end begins a PES of its own:
 /// only the first frame of a PES has its time written, the others are counted from there.
 const AUDIO_DRIFT_MAX: Duration = Duration::from_ms(1);
@@ -85,6 +86,9 @@ impl Muxer {
         let Some(first) = self.pending.first else {
             return;
         };
+        if self.tracks.video.is_none() {
+            self.clock.begin_at(first);
+        }
         let adaptation = self.adaptation(TrackKind::Audio, true, out);
         let len = self.pending.data.len();
         let header = Header::new(TrackKind::Audio, first, first, len);

@@ -108,6 +108,14 @@ impl PcrClock {
         }
     }
 
+    /// Frames from `first` on are about to be written together: a clock that has no value yet begins
+    /// with the first of them and not with the newest.
+    pub(super) fn begin_at(&mut self, first: Timestamp) {
+        if self.last.is_none() && self.jump == Jump::No {
+            self.last = Some(first - MARGIN - INTERVAL_MAX);
+        }
+    }
+
     /// A value that a packet of its own must carry before more payload is written, when the packets
     /// of that payload can carry `riders` values; ask until `None`.
     pub(super) fn fill(&mut self, riders: i64) -> Option<Pcr> {
