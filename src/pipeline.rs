@@ -411,17 +411,8 @@ impl Pipeline {
             discontinuity,
             independent,
         };
-        self.effects.push_back(Effect::Open(Segment {
-            number: self.segmenter.number(),
-            start,
-            program_date_time: opening.program_date_time,
-            duration: Duration::ZERO,
-            size: 0,
-            discontinuity,
-            independent,
-            gap: false,
-            parts: Vec::new(),
-        }));
+        let segment = opening.segment(self.segmenter.number());
+        self.effects.push_back(Effect::Open(segment));
         self.segmenter.begin(opening);
         let before = self.out.len();
         muxer.start_segment(&mut self.out);

@@ -16,6 +16,23 @@ pub struct Opening {
     pub independent: bool,
 }
 
+impl Opening {
+    /// Segment `number` as far as it is known now.
+    pub fn segment(&self, number: u64) -> Segment {
+        Segment {
+            number,
+            start: self.start,
+            program_date_time: self.program_date_time,
+            duration: Duration::ZERO,
+            size: 0,
+            discontinuity: self.discontinuity,
+            independent: self.independent,
+            gap: false,
+            parts: Vec::new(),
+        }
+    }
+}
+
 /// Counts segments and parts of one session.
 #[derive(Debug)]
 pub struct Segmenter {
@@ -132,15 +149,10 @@ impl Segmenter {
             self.promise = Some(self.policy.promise(duration, frame));
         }
         let segment = Segment {
-            number: self.number,
-            start: open.opening.start,
-            program_date_time: open.opening.program_date_time,
             duration,
             size: open.size,
-            discontinuity: open.opening.discontinuity,
-            independent: open.opening.independent,
-            gap: false,
             parts: open.parts,
+            ..open.opening.segment(self.number)
         };
         self.number += 1;
         Some(segment)

@@ -11,9 +11,14 @@
 //! The queue of a thread is bounded. When it is full, writers wait, so publishers are slowed down
 //! by TCP; nothing is dropped.
 
+mod files;
+
+pub(crate) use files::remove_empty;
+
 use super::Spool;
 use crate::clock;
 use bytes::Bytes;
+use files::{append, make_folder, open_index, sync_folder};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -388,14 +393,21 @@ impl Thread {
         page.resize(page.len().next_multiple_of(MARKER_PAGE), b' ');
         let path = self.markers_root.join(&marker);
         let known = self.markers.remove(&writer);
+        let known = known.filter(|(name, _)| *name == marker);
+        // With `segment` a power cut may cost the open segment, but the recording must be found.
+        let sync = match self.fsync {
+            Fsync::None => false,
+            Fsync::Segment => known.is_none(),
+            Fsync::Part => true,
+        };
         let write = || -> io::Result<File> {
             let mut file = match known {
-                Some((name, file)) if name == marker => file,
-                _ => self.create_marker(&path)?,
+                Some((_, file)) => file,
+                None => self.create_marker(&path)?,
             };
             file.rewind()?;
             file.write_all(&page)?;
-            if self.fsync == Fsync::Part {
+            if sync {
                 file.sync_data()?;
             }
             Ok(file)
@@ -413,7 +425,7 @@ impl Thread {
 
     fn create_marker(&self, path: &Path) -> io::Result<File> {
         let folder = path.parent().unwrap_or(&self.markers_root);
-        std::fs::create_dir_all(folder)?;
+        make_folder(&self.markers_root, folder, self.fsync)?;
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -477,7 +489,11 @@ impl Thread {
                 .map_err(failed("make the folder", folder))?;
             self.folder.insert(writer, folder.to_owned());
         }
-        File::create(path).map_err(failed("create", path))
+        let file = File::create(path).map_err(failed("create", path))?;
+        if self.fsync == Fsync::Part {
+            sync_folder(folder).map_err(failed("sync the folder", folder))?;
+        }
+        Ok(file)
     }
 
     fn append(&mut self, writer: u64, bytes: &[u8]) {
@@ -585,60 +601,6 @@ impl Thread {
             spool.noted(&index, index_len);
         }
         Ok(())
-    }
-}
-
-fn open_index(root: &Path, path: &Path, fsync: Fsync) -> io::Result<File> {
-    match OpenOptions::new().append(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let folder = path.parent().unwrap_or(root);
-            make_folder(root, folder, fsync)?;
-            let file = OpenOptions::new().create(true).append(true).open(path)?;
-            if fsync != Fsync::None {
-                sync_folder(folder)?;
-            }
-            Ok(file)
-        }
-        opened => opened,
-    }
-}
-
-/// Appends all of `text` or nothing; returns the new length.
-fn append(file: &mut File, text: &str, fsync: Fsync) -> io::Result<u64> {
-    let before = file.metadata()?.len();
-    let written = file.write_all(text.as_bytes());
-    if written.is_err() {
-        file.set_len(before)?;
-    } else if fsync != Fsync::None {
-        file.sync_data()?;
-    }
-    written.map(|()| before + text.len() as u64)
-}
-
-/// Makes `folder` below `root`; with `fsync`, so that a power cut does not unmake it.
-pub(crate) fn make_folder(root: &Path, folder: &Path, fsync: Fsync) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    if fsync != Fsync::None {
-        for made in folder.ancestors().take_while(|f| f.starts_with(root)) {
-            sync_folder(made)?;
-        }
-    }
-    Ok(())
-}
-
-/// Forces the names in a folder to the disk.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Removes `folder` and the folders above it as long as they are empty, up to `root`.
-pub(crate) fn remove_empty(root: &Path, folder: Option<&Path>) {
-    let folders = folder.into_iter().flat_map(Path::ancestors);
-    for folder in folders.take_while(|f| *f != root && f.starts_with(root)) {
-        // It is not empty, or somebody else was faster.
-        if std::fs::remove_dir(folder).is_err() {
-            return;
-        }
     }
 }
 

@@ -12,13 +12,18 @@
 //!
 //! What waits is bounded by the spool's limit on disk and by a few dozen bytes a segment in memory.
 
-use super::disk::remove_empty;
+mod local;
+mod pause;
+
 use super::{Error, Store};
 use crate::clock;
-use crate::key::{MediaPath, RecordingKey};
+use crate::id::RecordingId;
+use crate::key::RecordingKey;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use local::{end_before, find_indexes, remove_recording, unconfirmed};
+use pause::Pause;
 use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -30,8 +35,6 @@ use tokio::sync::{Notify, Semaphore};
 
 /// Uploads of one recording at a time: enough to catch up, too few to take all there are.
 const UPLOADS_PER_RECORDING: usize = 4;
-/// Longest pause: so late at most is it noticed that the store is back.
-const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The index in the store is rewritten only after so many times its own size in media: an object
 /// store cannot append, and so it costs at most a 64th of the traffic.
 const MEDIA_PER_INDEX: u64 = 64;
@@ -157,7 +160,7 @@ impl Spool {
                 continue;
             };
             let text = fs::read(self.0.root.join(&index))?;
-            let (queue, size) = self.0.unconfirmed(&key, &text, ends)?;
+            let (queue, size) = unconfirmed(&self.0.root, &key, &text, ends)?;
             self.0.used.fetch_add(size, Ordering::Relaxed);
             let confirmed_len = match queue.front() {
                 None => text.len() as u64,
@@ -333,39 +336,6 @@ impl Inner {
         may
     }
 
-    /// Segments of a recording that are not marked as confirmed, in order, and the bytes of all.
-    fn unconfirmed(
-        &self,
-        key: &RecordingKey,
-        text: &[u8],
-        ends: Ends,
-    ) -> io::Result<(VecDeque<Item>, u64)> {
-        let ends: HashMap<u64, u64> = ends(text).into_iter().collect();
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        for object in list_segments(&self.root, key)? {
-            let meta = fs::metadata(self.root.join(&object))?;
-            bytes += meta.len();
-            let Some(MediaPath::Segment(_, number, _)) = MediaPath::parse(&object) else {
-                continue;
-            };
-            if meta.permissions().readonly() {
-                continue;
-            }
-            let index_len = ends.get(&number).copied().unwrap_or(0);
-            let size = meta.len();
-            items.push((
-                number,
-                Item {
-                    object,
-                    size,
-                    index_len,
-                },
-            ));
-        }
-        items.sort_unstable_by_key(|(number, _)| *number);
-        Ok((items.into_iter().map(|(_, item)| item).collect(), bytes))
-    }
-
     /// Tries until it is confirmed.
     async fn upload(self: Arc<Self>, item: Item) -> Item {
         let path = self.root.join(&item.object);
@@ -392,39 +362,6 @@ impl Inner {
                 Err(error) => pause.after(&error).await,
             }
         }
-    }
-}
-
-/// Back-off with jitter, and a line in the log now and then.
-struct Pause<'a> {
-    inner: &'a Inner,
-    object: &'a str,
-    next: Duration,
-}
-
-impl<'a> Pause<'a> {
-    fn new(inner: &'a Inner, object: &'a str) -> Self {
-        let next = inner.settings.pause;
-        Self {
-            inner,
-            object,
-            next,
-        }
-    }
-
-    async fn after(&mut self, error: &Error) {
-        let failures = self.inner.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.inner.may_warn(&self.inner.warned_of_failure) {
-            let cause = std::error::Error::source(error).map(ToString::to_string);
-            tracing::warn!(
-                object = self.object, %error, cause, failures, waiting_bytes = self.inner.used.load(Ordering::Relaxed),
-                "uploads fail; they are tried until they are confirmed"
-            );
-        }
-        let [jitter] = clock::random::<1>();
-        let share = 128 + u32::from(jitter) / 2; // half to all of it
-        tokio::time::sleep(self.next * share / 256).await;
-        self.next = (self.next * 2).min(PAUSE_MAX);
     }
 }
 
@@ -571,10 +508,31 @@ impl Shipping {
     }
 
     async fn put_changed(&mut self, all: Vec<Published>) {
+        let folder = self.shipment.key.folder();
         for published in all {
-            if self.written.get(&published.object) != Some(&published.text) {
+            let ours = published.object.starts_with(&folder);
+            if self.written.get(&published.object) != Some(&published.text)
+                && (ours || self.is_newest(&published.object).await)
+            {
                 self.spool.0.put(published.clone()).await;
                 self.written.insert(published.object, published.text);
+            }
+        }
+    }
+
+    /// Whether the channel's playlist may name this recording: uploads that were late must not
+    /// bring an older recording back.
+    async fn is_newest(&self, object: &str) -> bool {
+        let inner = &self.spool.0;
+        let mut pause = Pause::new(inner, object);
+        loop {
+            match inner.store.get(object).await {
+                Ok(text) => {
+                    return named_by(&text)
+                        .is_none_or(|named| named <= self.shipment.key.recording);
+                }
+                Err(Error::NotFound { .. }) => return true,
+                Err(error) => pause.after(&error).await,
             }
         }
     }
@@ -655,66 +613,17 @@ impl Shipping {
     }
 }
 
-/// Length of the index before the line of `first`, which is not confirmed.
-fn end_before(ends: &[(u64, u64)], first: &Item) -> u64 {
-    let before = ends.iter().take_while(|(_, end)| *end != first.index_len);
-    before.last().map_or(0, |(_, end)| *end)
+/// The recording that a channel's playlist names.
+fn named_by(playlist: &[u8]) -> Option<RecordingId> {
+    let text = std::str::from_utf8(playlist).ok()?;
+    let uri = text.lines().find(|line| !line.starts_with('#'))?;
+    uri.split('/').next()?.parse().ok()
 }
 
 async fn blocking<T: Send + 'static>(
     job: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(job).await?
-}
-
-/// Object names of all indexes below `root`.
-fn find_indexes(root: &Path) -> io::Result<Vec<String>> {
-    let mut found = Vec::new();
-    let mut folders = vec![(root.to_owned(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
-            let object = path.strip_prefix(root).ok().and_then(Path::to_str);
-            if object.is_some_and(|o| RecordingKey::of_journal(o).is_some()) {
-                found.extend(object.map(str::to_owned));
-            } else if depth < crate::id::HUB_LEVELS_MAX + 2 && path.is_dir() {
-                folders.push((path, depth + 1));
-            }
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
-}
-
-/// Object names of a recording's segments.
-fn list_segments(root: &Path, key: &RecordingKey) -> io::Result<Vec<String>> {
-    let mut found = Vec::new();
-    for folder in fs::read_dir(root.join(key.folder()))? {
-        let folder = folder?.path();
-        if !folder.is_dir() {
-            continue;
-        }
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            let object = path.strip_prefix(root).ok().and_then(Path::to_str);
-            found.extend(object.filter(|o| o.ends_with(".ts")).map(str::to_owned));
-        }
-    }
-    Ok(found)
-}
-
-/// Removes a recording from the spool, its index last; returns the bytes of its segments.
-fn remove_recording(root: &Path, key: &RecordingKey) -> io::Result<u64> {
-    let mut bytes = 0;
-    for object in list_segments(root, key)? {
-        let path = root.join(object);
-        bytes += fs::metadata(&path)?.len();
-        fs::remove_file(&path)?;
-    }
-    let folder = root.join(key.folder());
-    fs::remove_dir_all(&folder)?;
-    remove_empty(root, folder.parent());
-    Ok(bytes)
 }
 
 #[cfg(test)]

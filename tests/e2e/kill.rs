@@ -63,13 +63,14 @@ fn killed_at_random(data: &Path, settings: &[(&str, &str)], folder: &str) {
         let pushed = began.elapsed().as_secs_f64();
         server.kill();
         drop(push);
-        let parts = unfinished(&data.join("data").join(folder));
+        let root = data.join("data").join(folder);
+        let parts = unfinished(&root);
 
         server = started(data, settings);
         let index = server.index_url("killed");
         promised.keep(&index);
         parts_are_kept(&parts);
-        let length = length(&index);
+        let length = length(&root);
         let lost = pushed - (length - total);
         assert!(
             lost < LOST_MAX,
@@ -123,18 +124,20 @@ fn live(index: &str) -> Option<(String, Media)> {
     Some((url, media))
 }
 
-/// Seconds in the whole playlist of a recording that may go on.
-fn length(index: &str) -> f64 {
-    let Some((url, _)) = live(index) else {
-        return 0.0;
+/// Seconds that the indexes below `root` speak of.
+fn length(root: &Path) -> f64 {
+    let indexes = files(root, "jsonl");
+    let text = indexes
+        .iter()
+        .map(|path| std::fs::read_to_string(path).expect("an index"));
+    let ticks = |line: &str| {
+        let (_, rest) = line.split_once("\"duration\":")?;
+        rest.split(',').next()?.parse::<f64>().ok()
     };
-    let vod = url.replace("/media.m3u8", "/vod.m3u8");
-    crate::support::wait_for("uploads", Duration::from_secs(20), || {
-        let all = Media::parse(&http::try_get(&vod)?.text()).ok()?;
-        let (_, live) = live(index)?;
-        (all.segments.last()?.uri == live.segments.last()?.uri).then_some(())
-    });
-    Recording::read(&vod).playlist.duration()
+    let all: f64 = text
+        .map(|text| text.lines().filter_map(ticks).sum::<f64>())
+        .sum();
+    all / 90_000.0
 }
 
 impl Promised {
@@ -176,6 +179,14 @@ impl Promised {
 
 /// Segments without a name, as the kill left them.
 fn unfinished(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let read = |path: PathBuf| {
+        let bytes = std::fs::read(&path).expect("it was just there");
+        (path, bytes)
+    };
+    files(root, "part").into_iter().map(read).collect()
+}
+
+fn files(root: &Path, extension: &str) -> Vec<PathBuf> {
     let mut folders = vec![root.to_owned()];
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -183,12 +194,8 @@ fn unfinished(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "part")
-            {
-                let bytes = std::fs::read(&path).expect("it was just there");
-                found.push((path, bytes));
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
             }
         }
     }

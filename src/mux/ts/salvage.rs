@@ -40,7 +40,8 @@ pub fn salvage(bytes: &[u8]) -> Option<Salvaged> {
     let mut at = 0;
     // An error is a packet that is cut off or was never written: whatever follows is not whole.
     while let Ok(Some(packet)) = reader.read_ts_packet() {
-        let stuffed = packet.adaptation_field.is_some();
+        let adaptation = packet.adaptation_field.as_ref();
+        let stuffed = adaptation.is_some_and(|adaptation| adaptation.pcr.is_none());
         match packet.payload {
             Some(TsPayload::PesStart(pes)) => {
                 let whole = found.begin(at, &pes);

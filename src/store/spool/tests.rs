@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::{ChannelId, RecordingId};
-use crate::key::Container;
+use crate::key::{Container, MediaPath};
 use crate::store::disk::{Disk, Fsync, Writer};
 use crate::store::fault::Faults;
 use futures_util::TryStreamExt;
@@ -30,11 +30,17 @@ impl Shelf for Lines {
     }
 
     fn current(&mut self) -> Vec<Published> {
-        vec![Published {
+        let media = Published {
             object: MediaPath::Media(self.0.clone()).to_string(),
             text: self.1.clone().into(),
             max_age_s: 1,
-        }]
+        };
+        let index = Published {
+            object: MediaPath::Index(self.0.channel.clone()).to_string(),
+            text: format!("#EXTM3U\n{}\n", crate::key::media_uri(&self.0.recording)).into(),
+            max_age_s: 1,
+        };
+        vec![media, index]
     }
 
     fn settled(&mut self, index: &[u8]) -> Vec<Published> {
@@ -302,4 +308,21 @@ async fn more_recordings_than_uploads_at_a_time_do_not_wait_for_each_other() {
     }
     let drained = tokio::time::timeout(Duration::from_secs(20), spool.drain()).await;
     assert!(drained.is_ok(), "they wait for each other");
+}
+
+#[tokio::test]
+async fn a_late_recording_does_not_take_the_channel_back() {
+    let world = World::new();
+    let mut newer = World::new();
+    newer.key.recording = RecordingId::at(1, 0);
+    let index = MediaPath::Index(world.key.channel.clone()).to_string();
+    let (disk, spool, _) = world.process(Faults::default());
+    for key in [&newer, &world] {
+        let writer = disk.writer(&key.key.folder());
+        assert!(key.segment(&writer, 0).await);
+        key.end(&writer).await;
+        spool.drain().await;
+        let text = world.store.get(&index).await.expect("a playlist");
+        assert_eq!(named_by(&text), Some(newer.key.recording.clone()));
+    }
 }

@@ -1,0 +1,61 @@
+//! Files and folders that a power cut does not unmake, where that is wanted.
+
+use super::Fsync;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Opens an index for appending; makes it if it is not there.
+pub(super) fn open_index(root: &Path, path: &Path, fsync: Fsync) -> io::Result<File> {
+    match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().unwrap_or(root);
+            make_folder(root, folder, fsync)?;
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            if fsync != Fsync::None {
+                sync_folder(folder)?;
+            }
+            Ok(file)
+        }
+        opened => opened,
+    }
+}
+
+/// Appends all of `text` or nothing; returns the new length.
+pub(super) fn append(file: &mut File, text: &str, fsync: Fsync) -> io::Result<u64> {
+    let before = file.metadata()?.len();
+    let written = file.write_all(text.as_bytes());
+    if written.is_err() {
+        file.set_len(before)?;
+    } else if fsync != Fsync::None {
+        file.sync_data()?;
+    }
+    written.map(|()| before + text.len() as u64)
+}
+
+/// Makes `folder` below `root`; with `fsync`, so that a power cut does not unmake it.
+pub(super) fn make_folder(root: &Path, folder: &Path, fsync: Fsync) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    if fsync != Fsync::None {
+        for made in folder.ancestors().take_while(|f| f.starts_with(root)) {
+            sync_folder(made)?;
+        }
+    }
+    Ok(())
+}
+
+/// Forces the names in a folder to the disk.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Removes `folder` and the folders above it as long as they are empty, up to `root`.
+pub(crate) fn remove_empty(root: &Path, folder: Option<&Path>) {
+    let folders = folder.into_iter().flat_map(Path::ancestors);
+    for folder in folders.take_while(|f| *f != root && f.starts_with(root)) {
+        // It is not empty, or somebody else was faster.
+        if std::fs::remove_dir(folder).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What an earlier process left in the spool, and what is removed from it.
+
+use super::super::disk::remove_empty;
+use super::{Ends, Item};
+use crate::key::{MediaPath, RecordingKey};
+use std::collections::{HashMap, VecDeque};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Object names of all indexes below `root`.
+pub(super) fn find_indexes(root: &Path) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut folders = vec![(root.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let object = path.strip_prefix(root).ok().and_then(Path::to_str);
+            if object.is_some_and(|o| RecordingKey::of_journal(o).is_some()) {
+                found.extend(object.map(str::to_owned));
+            } else if depth < crate::id::HUB_LEVELS_MAX + 2 && path.is_dir() {
+                folders.push((path, depth + 1));
+            }
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Segments of a recording that are not marked as confirmed, in order, and the bytes of all.
+pub(super) fn unconfirmed(
+    root: &Path,
+    key: &RecordingKey,
+    text: &[u8],
+    ends: Ends,
+) -> io::Result<(VecDeque<Item>, u64)> {
+    let ends: HashMap<u64, u64> = ends(text).into_iter().collect();
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    for object in list_segments(root, key)? {
+        let meta = fs::metadata(root.join(&object))?;
+        bytes += meta.len();
+        let Some(MediaPath::Segment(_, number, _)) = MediaPath::parse(&object) else {
+            continue;
+        };
+        if meta.permissions().readonly() {
+            continue;
+        }
+        let index_len = ends.get(&number).copied().unwrap_or(0);
+        let size = meta.len();
+        items.push((
+            number,
+            Item {
+                object,
+                size,
+                index_len,
+            },
+        ));
+    }
+    items.sort_unstable_by_key(|(number, _)| *number);
+    Ok((items.into_iter().map(|(_, item)| item).collect(), bytes))
+}
+
+/// Length of the index before the line of `first`, which is not confirmed.
+pub(super) fn end_before(ends: &[(u64, u64)], first: &Item) -> u64 {
+    let before = ends.iter().take_while(|(_, end)| *end != first.index_len);
+    before.last().map_or(0, |(_, end)| *end)
+}
+
+/// Object names of a recording's segments.
+fn list_segments(root: &Path, key: &RecordingKey) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for folder in fs::read_dir(root.join(key.folder()))? {
+        let folder = folder?.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let object = path.strip_prefix(root).ok().and_then(Path::to_str);
+            found.extend(object.filter(|o| o.ends_with(".ts")).map(str::to_owned));
+        }
+    }
+    Ok(found)
+}
+
+/// Removes a recording from the spool, its index last; returns the bytes of its segments.
+pub(super) fn remove_recording(root: &Path, key: &RecordingKey) -> io::Result<u64> {
+    let mut bytes = 0;
+    for object in list_segments(root, key)? {
+        let path = root.join(object);
+        bytes += fs::metadata(&path)?.len();
+        fs::remove_file(&path)?;
+    }
+    let folder = root.join(key.folder());
+    fs::remove_dir_all(&folder)?;
+    remove_empty(root, folder.parent());
+    Ok(bytes)
+}
