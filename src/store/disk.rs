@@ -18,7 +18,7 @@ pub(crate) use files::remove_empty;
 use super::Spool;
 use crate::clock;
 use bytes::Bytes;
-use files::{append, make_folder, open_index, sync_folder};
+use files::{append, create_marker, make_folder, open_index, sync_folder};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -403,7 +403,7 @@ impl Thread {
         let write = || -> io::Result<File> {
             let mut file = match known {
                 Some((_, file)) => file,
-                None => self.create_marker(&path)?,
+                None => create_marker(&self.markers_root, &path, self.fsync)?,
             };
             file.rewind()?;
             file.write_all(&page)?;
@@ -421,20 +421,6 @@ impl Thread {
                 tracing::error!(%path, %error, "a marker cannot be written; a crash now costs the open segment");
             }
         }
-    }
-
-    fn create_marker(&self, path: &Path) -> io::Result<File> {
-        let folder = path.parent().unwrap_or(&self.markers_root);
-        make_folder(&self.markers_root, folder, self.fsync)?;
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)?;
-        if self.fsync != Fsync::None {
-            sync_folder(folder)?;
-        }
-        Ok(file)
     }
 
     fn unmark(&mut self, marker: &str, index: &str) {

@@ -21,6 +21,21 @@ pub(super) fn open_index(root: &Path, path: &Path, fsync: Fsync) -> io::Result<F
     }
 }
 
+/// Opens a marker below `root`; what it says stays until it is written over.
+pub(super) fn create_marker(root: &Path, path: &Path, fsync: Fsync) -> io::Result<File> {
+    let folder = path.parent().unwrap_or(root);
+    make_folder(root, folder, fsync)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    if fsync != Fsync::None {
+        sync_folder(folder)?;
+    }
+    Ok(file)
+}
+
 /// Appends all of `text` or nothing; returns the new length.
 pub(super) fn append(file: &mut File, text: &str, fsync: Fsync) -> io::Result<u64> {
     let before = file.metadata()?.len();
