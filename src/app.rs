@@ -83,7 +83,7 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let began = clock::monotonic();
     let control = make_control(&config).await?;
     let cut_off = take_up(&control, &config).await?;
-    let first = prepare(&control, &config, &cut_off).await?;
+    let first = prepare(&control, &config, cut_off).await?;
     let rtmp = listen("RTMP", config.rtmp.listen, |address| {
         Listener::bind(address, config.rtmp.connections_max)
     })?;
@@ -287,17 +287,14 @@ async fn take_up(control: &Control, config: &Config) -> Result<Vec<RecordingKey>
 async fn prepare(
     control: &Control,
     config: &Config,
-    cut_off: &[RecordingKey],
+    cut_off: Vec<RecordingKey>,
 ) -> Result<Option<FirstStart>, StartError> {
-    let recovered = control.recover_history().await?;
+    let recovered = control.recover_history(cut_off).await?;
     if recovered > 0 {
         tracing::warn!(
             sessions = recovered,
             "sessions that the server was killed in are closed"
         );
-    }
-    for key in cut_off {
-        control.restore_recording(key).await?;
     }
     let by = Caller::server("configuration");
     for (channel, key) in config.auth.channels()? {

@@ -157,6 +157,14 @@ impl Catalog {
         rows.iter().map(SessionRow::read).collect()
     }
 
+    /// When the sessions of a recording began that have a row.
+    pub async fn sessions_of(&self, recording: &RecordingKey) -> Result<Vec<i64>, Error> {
+        let mut sql = Sql::new("SELECT began_ms FROM sessions");
+        sql.push(" WHERE recording = ?", [recording_key(recording).into()]);
+        let rows = sql.rows(self, "list sessions").await?;
+        rows.iter().map(|row| column(row, 0)).collect()
+    }
+
     /// The sessions that `node` began and that nobody ended.
     pub async fn running(&self, node: &str, limit: usize) -> Result<Vec<SessionRow>, Error> {
         let mut sql = Sql::new(SESSION);

@@ -7,9 +7,11 @@ use super::journal::Line;
 use super::ledger::{AudioInfo, TrackInfo, VideoInfo};
 use super::{Control, Error};
 use crate::catalog::{Entry, SegmentRow, SessionRow};
+use crate::clock;
 use crate::id::ChannelId;
 use crate::key::RecordingKey;
 use crate::media::Segment;
+use std::collections::BTreeSet;
 
 /// Sessions that one pass closes; the next pass has the rest.
 const SESSIONS_MAX: usize = 1_000;
@@ -18,81 +20,74 @@ const WAITING_MAX: usize = 10_000;
 /// What an interrupted session says of its end.
 const INTERRUPTED: &str = "the server was interrupted";
 
+/// How long a start waits for the rows of killed pushes. A day's are written behind its first pushes.
+const WAIT_MAX: std::time::Duration = std::time::Duration::from_millis(500);
+
 impl Control {
     /// Closes the sessions that a process of this name left open when it was killed, and writes
-    /// what it had not yet written of them. Call it before anybody publishes.
-    pub async fn recover_history(&self) -> Result<usize, Error> {
-        let mut recovered = 0;
+    /// what it had not yet written of them and of the recordings that it left `cut_off`. Call it
+    /// before anybody publishes.
+    pub async fn recover_history(&self, cut_off: Vec<RecordingKey>) -> Result<usize, Error> {
+        let mut closed = 0;
+        let mut recordings: BTreeSet<RecordingKey> = cut_off.into_iter().collect();
         loop {
             let node = &self.settings().node;
             let open = self.catalog().running(node, SESSIONS_MAX).await?;
             for row in &open {
-                self.recover(row).await?;
+                self.close(row).await?;
+                recordings.insert(row.recording.clone());
             }
-            recovered += open.len();
-            while self.backlog().health().waiting > 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
+            closed += open.len();
+            self.written().await;
             if open.len() < SESSIONS_MAX {
-                return Ok(recovered);
+                break;
             }
         }
+        let control = self.clone();
+        let start_ms = clock::now().unix_ms();
+        let restoring = tokio::spawn(async move {
+            for key in recordings {
+                if let Err(error) = control.restore_missing(&key, start_ms).await {
+                    tracing::error!(recording = %key, %error, "history has a gap");
+                }
+            }
+            control.written().await;
+        });
+        // It goes on when this has waited long enough.
+        let _ = tokio::time::timeout(WAIT_MAX, restoring).await;
+        Ok(closed)
     }
 
-    async fn recover(&self, row: &SessionRow) -> Result<(), Error> {
-        let restored = self.read_index(&row.recording).await?;
-        let session = |entry: &Entry| match entry {
-            Entry::Session(found) if found.began_ms == row.began_ms => {
-                Some(SessionRow::clone(found))
-            }
-            Entry::Session(_)
-            | Entry::Recording { .. }
-            | Entry::Segment { .. }
-            | Entry::Lost { .. }
-            | Entry::End { .. } => None,
-        };
-        let found = restored.iter().find_map(session);
-        let last = restored.iter().filter_map(|entry| match entry {
-            Entry::Segment { row: segment, .. } => Some(segment.until_ms()),
-            Entry::Recording { .. }
-            | Entry::Session(_)
-            | Entry::Lost { .. }
-            | Entry::End { .. } => None,
-        });
-        let last = last.max().filter(|last| *last > row.began_ms);
-        let ended_ms = found.as_ref().and_then(|found| found.ended_ms);
+    async fn close(&self, row: &SessionRow) -> Result<(), Error> {
+        let text = self.archive().index(&row.recording).await?;
+        let end = text.and_then(|text| session_end(&text, row.began_ms));
+        let (ended_ms, reason) = end.unwrap_or((row.began_ms, INTERRUPTED.to_owned()));
         let mut closed = row.clone();
-        closed.ended_ms = ended_ms.or(last).or(Some(row.began_ms));
-        closed.reason = found
-            .and_then(|found| found.reason)
-            .or_else(|| Some(INTERRUPTED.to_owned()));
-        for entry in restored {
-            if !matches!(entry, Entry::Session(_)) {
-                self.backlog().push(entry);
-            }
-        }
+        closed.ended_ms = Some(ended_ms.max(row.began_ms));
+        closed.reason = Some(reason);
         self.backlog().push(Entry::Session(Box::new(closed)));
         Ok(())
     }
 
+    async fn written(&self) {
+        while self.backlog().health().waiting > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     /// Writes the rows of a recording that a killed process had not yet written. Sessions that have
-    /// a row keep it: their own accounts knew more than the index does.
-    pub async fn restore_recording(&self, key: &RecordingKey) -> Result<(), Error> {
-        for entry in self.read_index(key).await? {
-            if let Entry::Session(row) = &entry {
-                let moment = row.began_ms.saturating_sub(1)..row.began_ms.saturating_add(1);
-                let known = self
-                    .catalog()
-                    .sessions(&key.channel, moment, None, SESSIONS_MAX);
-                if known
-                    .await?
-                    .iter()
-                    .any(|known| known.began_ms == row.began_ms)
-                {
-                    continue;
-                }
+    /// a row keep it, and those since the start write it: their own accounts know more than the
+    /// index does.
+    async fn restore_missing(&self, key: &RecordingKey, start_ms: i64) -> Result<(), Error> {
+        let entries = self.read_index(key).await?;
+        let known = self.catalog().sessions_of(key).await?;
+        let known: BTreeSet<i64> = known.into_iter().collect();
+        for entry in entries {
+            match &entry {
+                Entry::Session(row)
+                    if known.contains(&row.began_ms) || row.began_ms >= start_ms => {}
+                _ => self.push_slowly(entry).await,
             }
-            self.push_slowly(entry).await;
         }
         Ok(())
     }
@@ -141,6 +136,37 @@ impl Control {
     async fn read_index(&self, key: &RecordingKey) -> Result<Vec<Entry>, Error> {
         let text = self.archive().index(key).await?.unwrap_or_default();
         Ok(entries(key, &text, &self.settings().node))
+    }
+}
+
+/// When and why the session that began at `began_ms` ended, as its recording's index tells it.
+fn session_end(text: &[u8], began_ms: i64) -> Option<(i64, String)> {
+    let mut inside = false;
+    let mut last_segment = None;
+    for line in text.split(|byte| *byte == b'\n') {
+        // A day has forty thousand of these; only the last is read.
+        if line.starts_with(b"{\"segment\"") {
+            last_segment = Some(line).filter(|_| inside).or(last_segment);
+            continue;
+        }
+        match serde_json::from_slice(line) {
+            Ok(Line::Session { .. }) if inside => break,
+            Ok(Line::Session { began_ms: at, .. }) => inside = at == began_ms,
+            Ok(Line::SessionEnd {
+                ended_ms, reason, ..
+            }) if inside => return Some((ended_ms, reason)),
+            Ok(Line::Interrupted { ended_ms }) if inside => {
+                return Some((ended_ms, INTERRUPTED.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    match serde_json::from_slice(last_segment?) {
+        Ok(Line::Segment(line)) => {
+            let row = SegmentRow::of(&Segment::from(&line), began_ms);
+            Some((row.until_ms(), INTERRUPTED.to_owned()))
+        }
+        _ => None,
     }
 }
 

@@ -366,8 +366,17 @@ async fn what_a_killed_process_left_open_is_closed_from_the_recordings_index() {
     std::mem::forget(claim);
 
     let again = open(world._dir.path(), Policy::Open, world.catalog.clone()).await;
-    assert_eq!(again.recover_history().await.expect("recovered"), 1);
-    assert_eq!(again.recover_history().await.expect("nothing left"), 0);
+    assert_eq!(
+        again.recover_history(Vec::new()).await.expect("recovered"),
+        1
+    );
+    assert_eq!(
+        again
+            .recover_history(Vec::new())
+            .await
+            .expect("nothing left"),
+        0
+    );
     let rows = world
         .catalog
         .sessions(&key.channel, 0..i64::MAX, None, 10)
