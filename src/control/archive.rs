@@ -156,10 +156,12 @@ impl Archive {
         Ok(off_thread(move || Some(event(&text))).await)
     }
 
-    /// The newest recording of a channel that has segments.
+    /// The newest recording of a channel that has segments, beside the one that is being `made`:
+    /// its index may have lines already, and is not to be taken for that of one that is over.
     pub(super) async fn newest(
         &self,
         channel: &ChannelId,
+        made: Option<&RecordingKey>,
     ) -> Result<Option<RecordingKey>, store::Error> {
         let now = clock::monotonic();
         if let Some((at, known)) = self.newest.get(channel)
@@ -167,7 +169,7 @@ impl Archive {
         {
             return Ok(known);
         }
-        let found = self.find_newest(channel).await?;
+        let found = self.find_newest(channel, made).await?;
         self.newest.insert(channel.clone(), (now, found.clone()));
         Ok(found)
     }
@@ -177,19 +179,23 @@ impl Archive {
         self.newest.remove(channel);
     }
 
-    async fn find_newest(&self, channel: &ChannelId) -> Result<Option<RecordingKey>, store::Error> {
-        for key in self
-            .of_channel(channel)
-            .await?
-            .into_iter()
-            .rev()
-            .take(FOLDERS_MAX)
-        {
-            if self.recording(&key).await?.is_some() {
+    async fn find_newest(
+        &self,
+        channel: &ChannelId,
+        made: Option<&RecordingKey>,
+    ) -> Result<Option<RecordingKey>, store::Error> {
+        let known = self.of_channel(channel).await?;
+        for key in known.into_iter().rev().take(FOLDERS_MAX) {
+            if made != Some(&key) && self.recording(&key).await?.is_some() {
                 return Ok(Some(key));
             }
         }
         Ok(None)
+    }
+
+    /// Names of the folders in a folder of the store.
+    pub(super) async fn folders(&self, folder: &str) -> Result<Vec<String>, store::Error> {
+        self.store.list_folders(folder).await
     }
 
     /// The recordings of a channel that have a folder in the store or in the spool, oldest first.
