@@ -143,6 +143,14 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Makes channels and history again from what is in the store.
+pub async fn rebuild_catalog(config: Config) -> Result<(usize, usize), StartError> {
+    let control = make_control(&config).await?;
+    let found = control.rebuild().await?;
+    control.settle(Duration::MAX).await;
+    Ok(found)
+}
+
 fn listen<T>(
     what: &'static str,
     address: SocketAddr,

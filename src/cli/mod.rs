@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod catalog;
 mod channel;
 mod push;
 mod remux;
@@ -28,6 +29,8 @@ enum Command {
     Push(push::Arguments),
     /// Make, change and look at a server's channels.
     Channel(channel::Arguments),
+    /// Repair a server's catalog.
+    Catalog(catalog::Arguments),
 }
 
 /// Parses the arguments and does what they say.
@@ -37,6 +40,7 @@ pub fn run() -> ExitCode {
         Command::Remux(arguments) => remux::run(&arguments),
         Command::Push(arguments) => push::run(&arguments),
         Command::Channel(arguments) => channel::run(&arguments),
+        Command::Catalog(arguments) => catalog::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -184,6 +184,13 @@ impl Clip {
     }
 }
 
+impl Clip {
+    /// The tags, in order.
+    pub fn tags(&self) -> &[flv::Tag] {
+        &self.tags
+    }
+}
+
 impl Pusher {
     /// Connects and publishes; returns when the server has accepted.
     pub async fn connect(url: &str) -> Result<Self, PushError> {
@@ -263,6 +270,13 @@ impl Pusher {
             round += 1;
             last = 0;
         }
+    }
+
+    /// Sends one tag at once, for who measures.
+    pub async fn tag(&mut self, tag: &flv::Tag) -> Result<(), PushError> {
+        let mut batch = Vec::new();
+        self.encode(tag, tag.timestamp_ms.into(), 0, &mut batch)?;
+        self.write(&mut batch).await
     }
 
     /// Ends the publish and waits for the server to hang up.

@@ -109,10 +109,12 @@ impl Archive {
         .await)
     }
 
-    /// The newest recording of a channel that has segments.
+    /// The newest recording of a channel that has segments, beside the one that is being `made`:
+    /// its index may have lines already, and is not to be taken for that of one that is over.
     pub(super) async fn newest(
         &self,
         channel: &ChannelId,
+        made: Option<&RecordingKey>,
     ) -> Result<Option<RecordingKey>, store::Error> {
         let now = clock::monotonic();
         if let Some((at, known)) = self.newest.get(channel)
@@ -120,7 +122,7 @@ impl Archive {
         {
             return Ok(known);
         }
-        let found = self.find_newest(channel).await?;
+        let found = self.find_newest(channel, made).await?;
         self.newest.insert(channel.clone(), (now, found.clone()));
         Ok(found)
     }
@@ -130,7 +132,11 @@ impl Archive {
         self.newest.remove(channel);
     }
 
-    async fn find_newest(&self, channel: &ChannelId) -> Result<Option<RecordingKey>, store::Error> {
+    async fn find_newest(
+        &self,
+        channel: &ChannelId,
+        made: Option<&RecordingKey>,
+    ) -> Result<Option<RecordingKey>, store::Error> {
         let folders = self.store.list_folders(&channel.to_string()).await?;
         let mut ids: Vec<RecordingId> = folders
             .iter()
@@ -142,7 +148,7 @@ impl Archive {
                 channel: channel.clone(),
                 recording,
             };
-            if self.recording(&key).await?.is_some() {
+            if made != Some(&key) && self.recording(&key).await?.is_some() {
                 return Ok(Some(key));
             }
         }

@@ -117,9 +117,12 @@ pub struct StoredSegment {
 /// Why there is nothing to serve.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Lookup {
-    /// Nobody ever pushed there, or it was deleted.
+    /// It was never made, or it was deleted.
     #[error("there is no channel {0}")]
     NoChannel(ChannelId),
+    /// Nobody has pushed there yet.
+    #[error("nothing has been pushed to channel {0} yet")]
+    Never(ChannelId),
     /// The channel has other recordings, or it was deleted.
     #[error("there is no recording {0}")]
     NoRecording(RecordingKey),
@@ -329,7 +332,7 @@ impl Control {
         let making = self.0.registry.recording(channel);
         let making = making.filter(|making| key.is_none_or(|key| key == making.key()));
         // Until a push has its first segment, the recording before it is the newest to play.
-        let begun = making.is_some();
+        let begun = making.as_ref().map(|making| making.key().clone());
         let making = making.filter(|making| key.is_some() || making.index().is_some());
         if let Some(making) = making {
             let document = match path {
@@ -343,10 +346,10 @@ impl Control {
         let key = match key {
             Some(key) => key,
             None => {
-                newest = self.0.archive.newest(channel).await?;
+                newest = self.0.archive.newest(channel, begun.as_ref()).await?;
                 newest.as_ref().ok_or_else(|| match begun {
-                    true => not_yet(),
-                    false => Lookup::NoChannel(channel.clone()),
+                    Some(_) => not_yet(),
+                    None => Lookup::Never(channel.clone()),
                 })?
             }
         };

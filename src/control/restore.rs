@@ -3,11 +3,12 @@
 //! Needed when a process was killed before its rows were written, and when the queue before the
 //! catalog was full. Rows that are there stay as they are.
 
+use super::auth::Caller;
 use super::journal::Line;
 use super::ledger::{AudioInfo, TrackInfo, VideoInfo};
 use super::{Control, Error};
 use crate::catalog::{Entry, SegmentRow, SessionRow};
-use crate::id::ChannelId;
+use crate::id::{ChannelId, HUB_LEVELS_MAX, RecordingId};
 use crate::key::RecordingKey;
 use crate::media::Segment;
 use crate::store;
@@ -89,9 +90,37 @@ impl Control {
         }
     }
 
-    /// Writes the rows of every recording of a channel that the store has and the catalog may not.
-    /// Returns how many recordings there are.
-    pub async fn restore_channel(&self, channel: &ChannelId) -> Result<usize, Error> {
+    /// Makes every channel that the store has recordings of and the catalog does not know, and writes
+    /// the rows that are missing. Returns how many channels and recordings the store has.
+    ///
+    /// Channels come back with the server's settings and without a key: those are in no recording.
+    pub async fn rebuild(&self) -> Result<(usize, usize), Error> {
+        let by = Caller::server("rebuild");
+        let (mut channels, mut recordings) = (0, 0);
+        let mut folders = vec![String::new()];
+        while let Some(folder) = folders.pop() {
+            let within = self.store().list_folders(&folder).await?;
+            let is_recording = |name: &String| name.parse::<RecordingId>().is_ok();
+            let (recorded, others): (Vec<_>, Vec<_>) = within.into_iter().partition(is_recording);
+            if let Ok(channel) = folder.parse::<ChannelId>()
+                && !recorded.is_empty()
+            {
+                self.put_if_missing(&by, &channel).await?;
+                channels += 1;
+                recordings += self.restore_channel(&channel).await?;
+            }
+            if folder.matches('/').count() < HUB_LEVELS_MAX {
+                let path = |name: String| match folder.as_str() {
+                    "" => name,
+                    folder => format!("{folder}/{name}"),
+                };
+                folders.extend(others.into_iter().map(path));
+            }
+        }
+        Ok((channels, recordings))
+    }
+
+    async fn restore_channel(&self, channel: &ChannelId) -> Result<usize, Error> {
         let folders = self.store().list_folders(&channel.to_string()).await?;
         let mut recordings = 0;
         for folder in folders {

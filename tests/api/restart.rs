@@ -87,3 +87,50 @@ fn survives(settings: &[&str]) {
     });
     assert!(two.contains("#EXT-X-DISCONTINUITY-SEQUENCE:0\n"), "{two}");
 }
+
+#[test]
+fn a_lost_catalog_is_made_again_from_the_recordings() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), &["auth.publish=open"]);
+    let token = server.token.clone().expect("the first start");
+    let sessions = "/api/v1/channels/a%2Fb/c/sessions";
+    let push = Push::start(&server.rtmp("a/b/c"));
+    wait_for("a playlist", SOON, || {
+        (server.get("/hls/a/b/c/index.m3u8").status == 200).then_some(())
+    });
+    push.stop();
+    let history = |server: &Server, token: &str| {
+        let history = server.ask(token, "GET", sessions, None).json();
+        let session = history["items"][0].clone();
+        session["end"].is_string().then_some(session)
+    };
+    let before = wait_for("the end", SOON, || history(&server, &token));
+    server.kill();
+    for file in ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"] {
+        let _ = std::fs::remove_file(folder.path().join("data").join(file));
+    }
+    let rebuilt = std::process::Command::new(env!("CARGO_BIN_EXE_millstream"))
+        .current_dir(folder.path())
+        .args(["catalog", "rebuild"])
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&rebuilt.stdout).into_owned();
+    assert_eq!(text, "1 channels, 1 recordings\n");
+    let server = Server::start(folder.path(), &["auth.publish=open"]);
+    let token = server
+        .token
+        .clone()
+        .expect("tokens are lost with the catalog");
+    let after = history(&server, &token).expect("it is there");
+    for field in [
+        "recording",
+        "start",
+        "reason",
+        "video_frames",
+        "audio_frames",
+    ] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+    let playlist = server.get("/hls/a/b/c/index.m3u8?start=1");
+    assert_eq!(playlist.status, 200, "{}", playlist.text);
+}
