@@ -49,6 +49,12 @@ impl Policy {
         u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
     }
 
+    /// Longest segment that keeps the promise, or the one to be made.
+    pub fn limit(&self, promise: Option<u32>) -> Duration {
+        let seconds = promise.map_or_else(|| rounded(self.max).max(1), i64::from);
+        Duration::from_secs(seconds) + ROUNDING
+    }
+
     /// What to cut before a frame.
     ///
     /// `age` is how far the frame is from the start of the segment, `part_age` from that of the
@@ -62,10 +68,7 @@ impl Policy {
         frame: Duration,
         promise: Option<u32>,
     ) -> Cut {
-        let limit = match promise {
-            Some(seconds) => Duration::from_secs(seconds.into()),
-            None => Duration::from_secs(rounded(self.max).max(1)),
-        } + ROUNDING;
+        let limit = self.limit(promise);
         if age > limit {
             Cut::Gap
         } else if can_start && age + tolerance(frame) >= self.target && !age.is_empty() {

@@ -122,6 +122,9 @@ impl Segmenter {
 
     /// Ends the open segment at `at`, its last part included; `frame` is how long its frames last.
     pub fn end_segment(&mut self, at: Timestamp, frame: Duration) -> Option<Segment> {
+        // The last frames of a session may end beyond the promise, sound after the last picture.
+        let latest = self.open.as_ref()?.opening.start + self.policy.limit(self.promise);
+        let at = at.min(latest);
         self.end_part(at, false);
         let open = self.open.take()?;
         let duration = at - open.opening.start;
