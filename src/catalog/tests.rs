@@ -233,6 +233,32 @@ async fn history_is_written_behind_the_pushes_and_bears_repetition() {
 }
 
 #[tokio::test]
+async fn a_hub_is_removed_when_nothing_is_left_of_it() {
+    on_both(|catalog| async move {
+        let live = "live".parse().expect("a name");
+        assert_eq!(catalog.hub(&live).await.expect("answers"), None);
+        let row = |created_ms, access| HubRow { created_ms, access };
+        catalog.put_hub(&live, row(5, 0)).await.expect("written");
+        catalog.put_hub(&live, row(6, 2)).await.expect("written");
+        let found = catalog.hub(&live).await.expect("answers");
+        assert_eq!(found, Some(row(5, 2)), "its age stays");
+        let channel = channel("live", "a");
+        let labels = BTreeMap::new();
+        catalog
+            .put_channel(&channel, &labels)
+            .await
+            .expect("written");
+        let kept = catalog.hub(&live).await.expect("answers");
+        assert_eq!(kept, Some(row(5, 2)), "a channel changes nothing of it");
+        assert!(!catalog.delete_hub(&live).await.expect("answers"));
+        assert!(catalog.delete_channel(&channel.id).await.expect("answers"));
+        assert!(catalog.delete_hub(&live).await.expect("answers"));
+        assert!(!catalog.delete_hub(&live).await.expect("answers"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn credentials_clips_and_the_trail_are_kept() {
     on_both(|catalog| async move {
         let row = |id: &str, secret: &str| CredentialRow {

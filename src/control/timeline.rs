@@ -22,12 +22,12 @@ pub struct Placed {
 impl Control {
     /// The newest segments of a channel, of its newest recording; `None` if it has none.
     pub async fn recent(&self, channel: &ChannelId) -> Result<Option<Recent>, Error> {
-        if let Some(making) = self.registry().recording(channel)
-            && let Some(recent) = making.recent()
-        {
+        let making = self.registry().recording(channel);
+        if let Some(recent) = making.as_ref().and_then(|making| making.recent()) {
             return Ok(Some(recent));
         }
-        let Some(key) = self.0.archive.newest(channel).await? else {
+        let made = making.as_ref().map(|making| making.key());
+        let Some(key) = self.0.archive.newest(channel, made).await? else {
             return Ok(None);
         };
         let archived = self.0.archive.recording(&key).await?;

@@ -95,7 +95,7 @@ def refuse_while_live(bucket):
     fails(no.ServerError, lambda: create(bucket, "cam", "live.m3u8"), 409, "ChannelStillLive")
     fails(no.ServerError, lambda: bucket.delete_live_channel("cam"), 409, "ChannelStillLive")
     first = bucket.get_live_channel_stat("cam").remote_addr
-    refused(bucket.sign_rtmp_url("cam", "", 60))
+    refused(bucket.sign_rtmp_url("cam", "", 60), "has a publisher already")
     same(bucket.get_live_channel_stat("cam").remote_addr, first)
 
 
@@ -104,15 +104,17 @@ def refuse(bucket, port):
     endpoint = "http://127.0.0.1:%d" % port
     signed = lambda auth, name, expires: oss2.Bucket(auth, endpoint, "demo-bucket").sign_rtmp_url(name, "", expires)
     good = oss2.Auth(KEY, SECRET)
-    refused(signed(oss2.Auth(KEY, "wrong"), "cam", 60))
-    refused(signed(oss2.Auth("nobody", SECRET), "cam", 60))
-    refused(signed(good, "cam", -1))
-    refused(signed(good, "nothere", 60))
-    refused(signed(oss2.AnonymousAuth(), "cam", 60))
-    refused(signed(good, "cam", 60).replace("/live/cam", "/live/other"))
+    refused(signed(oss2.Auth(KEY, "wrong"), "cam", 60), "signature we calculated does not match")
+    refused(signed(oss2.Auth("nobody", SECRET), "cam", 60), "does not exist in our records")
+    refused(signed(good, "cam", -1), "Request has expired")
+    refused(signed(good, "nothere", 60), "live channel does not exist")
+    refused(signed(oss2.AnonymousAuth(), "cam", 60), "not signed")
+    create(bucket, "other", "")
+    refused(signed(good, "cam", 60).replace("/live/cam", "/live/other"), "signature we calculated does not match")
+    refused(signed(good, "cam", 60).replace("demo-bucket", "none-bucket"), "bucket does not exist")
     bucket.put_live_channel_status("cam", "disabled")
     same(bucket.get_live_channel_stat("cam").status, "Disabled")
-    refused(signed(good, "cam", 60))
+    refused(signed(good, "cam", 60), "disabled")
     bucket.put_live_channel_status("cam", "enabled")
     same(bucket.get_live_channel_stat("cam").status, "Idle")
 
@@ -166,6 +168,8 @@ def objects(bucket, names):
         same((head.content_length, head.etag.strip('"')), (found.size, found.etag), found.key)
     fails(no.ServerError, lambda: bucket.delete_bucket(), 409, "BucketNotEmpty")
     fails(no.ServerError, lambda: bucket.put_object("cam/x.ts", b"x"), 405, "MethodNotAllowed")
+    for key in keys[:1] + ["cam/live.m3u8"]:
+        fails(no.AccessDenied, lambda: bucket.delete_object(key), 403, "AccessDenied")
     bucket.post_vod_playlist("cam", "gone.m3u8", int(names[0][:-3]) // 1000, int(time.time()))
     bucket.delete_object("cam/gone.m3u8")
     bucket.delete_object("cam/gone.m3u8")
@@ -344,11 +348,12 @@ class Push:
         self.process.communicate()
 
 
-def refused(url):
-    """A push to this URL fails at once."""
+def refused(url, why):
+    """A push to this URL fails at once, and the encoder shows why."""
     began = time.time()
     push = Push(url)
     true(push.end(limit=10) != 0, "taken: " + url)
+    true(why in push.said.decode(), push.said)
     true(time.time() - began < 8, "refused late: " + url)
 
 

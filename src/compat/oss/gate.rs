@@ -37,7 +37,7 @@ impl Oss {
         let id = channels::id_of(&url.bucket, &url.channel)?;
         let hub = self.control().hub(&id.hub).await?;
         let hub = hub.ok_or_else(|| Error::no_such_bucket(&url.bucket))?;
-        let grant = self.control().grant(&id).await?;
+        self.control().grant(&id).await?;
         let now_s = clock::now().unix_ms().div_euclid(1000);
         match url.publisher(self.keys(), now_s)? {
             Caller::Owner => {}
@@ -46,10 +46,11 @@ impl Oss {
         }
         let channel = self.control().channel(&id).await?;
         if self.control().state(&channel) == ChannelState::Live {
-            return Err(Error::still_live());
+            return Err(Error::denied("The live channel has a publisher already."));
         }
         self.name_playlist(&id, url.playlist()).await?;
-        Ok(grant)
+        // With the channel as it is now.
+        Ok(self.control().grant(&id).await?)
     }
 
     /// Keeps the name under which this push wants its playlist.

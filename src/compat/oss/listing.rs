@@ -27,6 +27,8 @@ struct Listing {
     objects: Vec<ListedObject>,
     prefixes: Vec<String>,
     playlists: usize,
+    /// The last key that was looked at: the next page begins behind it.
+    last: String,
     more: bool,
 }
 
@@ -47,6 +49,7 @@ impl Oss {
             objects: Vec::new(),
             prefixes: Vec::new(),
             playlists: 0,
+            last: String::new(),
             more: false,
         };
         for channel in self.listed_channels(hub, &listing.page).await? {
@@ -112,7 +115,9 @@ impl Oss {
         let wanted = listing.room() + 1;
         let times = times(&prefix, &after);
         let segments = self.control().segments_between(&channel.id, times, wanted);
-        for placed in segments.await? {
+        let segments = segments.await?;
+        let whole = segments.len() < wanted;
+        for placed in segments {
             let segment = &placed.segment;
             let unix_ms = segment.program_date_time.unix_ms();
             let name = segment_name(unix_ms);
@@ -121,12 +126,14 @@ impl Oss {
                     .await?;
             }
             if segment.gap || !name.starts_with(&prefix) || name <= after {
+                listing.pass(format!("{folder}{name}"));
                 continue;
             }
             let etag = segment_etag(&placed.recording.recording, segment.number, segment.size);
             let changed_ms = unix_ms + segment.duration.as_ms();
             listing.add(format!("{folder}{name}"), changed_ms, etag, segment.size);
         }
+        listing.more |= !whole;
         for (name, changed_ms) in names {
             self.list_playlist(channel, &folder, &name, changed_ms, listing)
                 .await?;
@@ -166,6 +173,7 @@ impl Listing {
             self.more = true;
             return;
         }
+        self.last.clone_from(&key);
         self.objects.push(ListedObject {
             key,
             last_modified: time::iso(changed_ms),
@@ -180,7 +188,17 @@ impl Listing {
     fn add_prefix(&mut self, folder: String) {
         match self.room() {
             0 => self.more = true,
-            _ => self.prefixes.push(folder),
+            _ => {
+                self.last.clone_from(&folder);
+                self.prefixes.push(folder);
+            }
+        }
+    }
+
+    /// A key that is not listed.
+    fn pass(&mut self, key: String) {
+        if !self.more {
+            self.last = key;
         }
     }
 
@@ -189,9 +207,7 @@ impl Listing {
             true => encode(text),
             false => text.to_owned(),
         };
-        let last = self.objects.last().map(|object| object.key.as_str());
-        let last = last.max(self.prefixes.last().map(String::as_str));
-        let next_marker = last.filter(|_| self.more).map(write);
+        let next_marker = self.more.then(|| write(&self.last));
         let mut contents = self.objects;
         for object in &mut contents {
             object.key = write(&object.key);

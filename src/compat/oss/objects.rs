@@ -43,7 +43,7 @@ impl Oss {
         Ok(found.respond(&call.parts.method, &call.parts.headers).await)
     }
 
-    /// Removes a posted playlist. Segments and live playlists go by the channel's retention.
+    /// Removes a posted playlist. Segments go by the channel's retention, live playlists with them.
     pub(super) async fn delete_object(
         &self,
         call: &Call<'_>,
@@ -54,20 +54,17 @@ impl Oss {
         let Ok((id, name)) = named(call, hub) else {
             return gone;
         };
-        if let Some(unix_ms) = segment_time(name) {
-            let moment = unix_ms..unix_ms.saturating_add(1);
-            return match self
-                .control()
-                .segments_between(&id, moment, 1)
-                .await?
-                .is_empty()
-            {
-                true => gone,
-                false => {
-                    let message = "This server removes segments by the retention of their channel.";
-                    Err(Error::denied(message))
-                }
-            };
+        let there = match segment_time(name) {
+            Some(unix_ms) => {
+                let moment = unix_ms..unix_ms.saturating_add(1);
+                let found = self.control().segments_between(&id, moment, 1).await?;
+                !found.is_empty()
+            }
+            None => self.is_live_playlist(&id, name).await?,
+        };
+        if there {
+            let message = "This server removes media by the retention of its channel.";
+            return Err(Error::denied(message));
         }
         let Ok(clip) = ChannelName::new(name) else {
             return gone;

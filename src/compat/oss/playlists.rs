@@ -89,6 +89,17 @@ impl Oss {
         Ok(respond(call, text).await)
     }
 
+    /// Whether there is a live playlist of this name.
+    pub(super) async fn is_live_playlist(&self, id: &ChannelId, name: &str) -> Result<bool, Error> {
+        let channel = match self.control().channel(id).await {
+            Ok(channel) => channel,
+            Err(control::Error::NoChannel(_)) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let named = channels::is_live_playlist(&channel.settings, name);
+        Ok(named && self.control().recent(id).await?.is_some())
+    }
+
     /// The text of the channel's playlist of this name, if there is one now.
     async fn playlist_text(&self, channel: &Channel, name: &str) -> Result<Option<String>, Error> {
         if channels::is_live_playlist(&channel.settings, name) {

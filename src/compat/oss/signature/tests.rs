@@ -220,3 +220,28 @@ fn what_is_no_signature_is_told_apart() {
         Err(Code::AccessDenied),
     );
 }
+
+proptest::proptest! {
+    /// Whatever somebody sends, it is an answer and not an end.
+    #[test]
+    fn nothing_that_is_sent_is_too_strange(
+        host in "[a-z.:\\[\\]0-9]{0,30}",
+        path in "/[ -~]{0,60}",
+        query in "[ -~]{0,120}",
+        scheme in "(OSS|OSS2|OSS4-HMAC-SHA256|Basic)?",
+        rest in "[ -~]{0,160}",
+        date in "[ -~]{0,40}",
+    ) {
+        let mut headers = HeaderMap::new();
+        let value = |text: &str| text.parse().expect("ASCII");
+        headers.insert("authorization", value(&format!("{scheme} {rest}")));
+        headers.insert("x-oss-date", value(&date));
+        if let Ok(target) = Target::parse(&names(), &host, &path, &query) {
+            for headers in [&headers, &HeaderMap::new()] {
+                let request = Request { method: "GET", target: &target, headers };
+                let found = keys().caller(request, 0);
+                proptest::prop_assert_ne!(found, Ok(Caller::Owner));
+            }
+        }
+    }
+}
