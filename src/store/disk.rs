@@ -20,7 +20,7 @@ use crate::clock;
 use bytes::Bytes;
 use files::{append, create_marker, make_folder, open_index, sync_folder};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
