@@ -10,9 +10,9 @@ cat >"$folder/s3.json" <<EOF
 EOF
 tests/.tools/weed -logtostderr=true server -ip=127.0.0.1 -dir="$folder" -filer -s3 -s3.config="$folder/s3.json" \
     -master.port=28334 -volume.port=28335 -filer.port=28336 -s3.port=28333 \
-    -s3.port.iceberg=0 -s3.port.lance=0 -master.volumeSizeLimitMB=64 2>"$folder/log" &
+    -s3.port.iceberg=0 -s3.port.lance=0 -volume.max=50 -master.volumeSizeLimitMB=64 2>"$folder/log" &
 weed=$!
-trap 'kill $weed; wait $weed || true; rm -rf "$folder"' EXIT
+trap 'kill $weed 2>/dev/null; wait $weed || true; rm -rf "$folder"' EXIT
 
 request() { curl -s -o /dev/null -w '%{http_code}' --aws-sigv4 aws:amz:us-east-1:s3 --user "$S3_KEY:$S3_SECRET" "$@"; }
 for _ in $(seq 120); do

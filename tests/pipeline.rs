@@ -74,9 +74,10 @@ fn check(effects: &[Effect], first: u64) -> Vec<Segment> {
     for effect in effects {
         match effect {
             Effect::Tracks(tracks) => assert!(!open && !tracks.is_empty()),
-            Effect::Open(Segment { number, .. }) => {
+            Effect::Open(segment) => {
+                let number = segment.number;
                 assert!(!open, "segment {number} begins inside another");
-                assert_eq!(*number, next);
+                assert_eq!(number, next);
                 (open, written, in_parts) = (true, 0, 0);
             }
             Effect::Write(bytes) => {
