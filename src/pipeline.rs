@@ -5,6 +5,8 @@
 //! the effects out (a live session, the offline packager, a test) gets the same bytes for the same
 //! tags. A few more than 500 lines: the order of effects is seen only where all of them are made.
 
+mod held;
+
 use crate::flv::{self, Demuxer, Sample, TagKind};
 use crate::media::timeline::{Placed, Samples, Timeline, WireTime};
 use crate::media::{
@@ -14,16 +16,10 @@ use crate::mux::ts::Muxer;
 pub use crate::segment::Policy;
 use crate::segment::{Cut, Opening, Segmenter};
 use bytes::{Bytes, BytesMut};
+use held::{Arrival, Held};
+pub use held::{FRAME_WAIT, HELD_BYTES_MAX, LEAD_IN_MAX, TRACK_WAIT};
 use std::collections::{BTreeMap, VecDeque};
 
-/// How long the first frames wait for the configuration of a second track, in media time.
-pub const TRACK_WAIT: Duration = Duration::from_secs(1);
-/// How long a track whose configuration is known may keep its first frame back.
-pub const FRAME_WAIT: Duration = Duration::from_secs(2);
-/// Audio this much before the first key frame is kept: encoders begin both tracks within it.
-pub const LEAD_IN_MAX: Duration = Duration::from_ms(500);
-/// Bytes that may wait for the first key frame and the second track; bounds a session's memory.
-pub const HELD_BYTES_MAX: usize = 8 << 20;
 /// Room for muxed bytes: what does not fit is handed over before the part ends. Bounds a session's
 /// memory, and the same room is used again once its bytes are written.
 pub const BLOCK_BYTES: usize = 96 << 10;
@@ -99,27 +95,6 @@ struct KeyFrames {
 enum State {
     Gathering(Held),
     Running { muxer: Box<Muxer>, tracks: Tracks },
-}
-
-/// A frame with what the cut needs to know about it.
-#[derive(Debug)]
-struct Arrival {
-    frame: Frame,
-    /// Whether a segment may begin here.
-    can_start: bool,
-    /// Whether a decoder that begins here shows every picture.
-    independent: bool,
-    jump: bool,
-    /// Where the media before this frame ends.
-    end_before: Option<Timestamp>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    arrivals: VecDeque<Arrival>,
-    bytes: usize,
-    since: Option<Timestamp>,
-    video_seen: bool,
 }
 
 impl Pipeline {
@@ -502,76 +477,6 @@ impl Pipeline {
 /// Different reasons that are counted apart.
 const DROP_REASONS_MAX: usize = 32;
 const BEFORE_KEY_FRAME: &str = "frame before the first key frame";
-
-impl Held {
-    /// Keeps a frame if the output can begin with it or after it; returns how many are given up.
-    fn keep(&mut self, arrival: Arrival) -> u64 {
-        self.since.get_or_insert(arrival.frame.dts);
-        if arrival.frame.kind == TrackKind::Video {
-            self.video_seen = true;
-            if !arrival.can_start && self.first_video().is_none() {
-                return 1;
-            }
-        }
-        let newest = arrival.frame.dts;
-        self.bytes += arrival.frame.data.len();
-        self.arrivals.push_back(arrival);
-        let mut refused = 0;
-        // Until the first key frame only a short lead-in of audio is of use.
-        while self.video_seen
-            && self.first_video().is_none()
-            && let Some(oldest) = self.arrivals.front()
-            && (newest - oldest.frame.dts > LEAD_IN_MAX || self.bytes > HELD_BYTES_MAX)
-        {
-            self.bytes -= oldest.frame.data.len();
-            self.arrivals.pop_front();
-            refused += 1;
-        }
-        if let Some(key) = self.first_video() {
-            refused += self.drop_before_lead_in(key);
-        }
-        refused
-    }
-
-    fn drop_before_lead_in(&mut self, key: usize) -> u64 {
-        let Some(start) = self.arrivals.get(key).map(|key| key.frame.dts) else {
-            return 0;
-        };
-        let mut refused = 0;
-        while let Some(oldest) = self.arrivals.front()
-            && start - oldest.frame.dts > LEAD_IN_MAX
-        {
-            self.bytes -= oldest.frame.data.len();
-            self.arrivals.pop_front();
-            refused += 1;
-        }
-        refused
-    }
-
-    fn first_video(&self) -> Option<usize> {
-        self.arrivals
-            .iter()
-            .position(|arrival| arrival.frame.kind == TrackKind::Video)
-    }
-
-    /// Whether the output can begin.
-    fn is_ready(&self, tracks: &Tracks) -> bool {
-        let (Some(since), Some(newest)) = (self.since, self.arrivals.back()) else {
-            return false;
-        };
-        let waited = newest.frame.dts - since;
-        let full = self.bytes >= HELD_BYTES_MAX;
-        if self.first_video().is_some() {
-            return tracks.audio.is_some() || waited >= TRACK_WAIT || full;
-        }
-        // Only audio so far: video whose pictures come is waited for, video that is only announced is not.
-        match (&tracks.video, self.video_seen) {
-            (Some(_), true) => false,
-            (Some(_), false) => waited >= FRAME_WAIT || full,
-            (None, _) => waited >= TRACK_WAIT || full,
-        }
-    }
-}
 
 fn frame(kind: TrackKind, placed: Placed, key: bool, data: Rope, units: Units) -> Frame {
     Frame {
