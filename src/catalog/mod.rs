@@ -82,7 +82,12 @@ impl Catalog {
     pub async fn sqlite(path: &Path) -> Result<Self, Error> {
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let encoded: String = absolute.to_string_lossy().bytes().map(url_byte).collect();
-        Self::open(&format!("sqlite://{encoded}?mode=rwc")).await
+        let url = format!("sqlite://{encoded}?mode=rwc");
+        keep_private(&absolute).map_err(|error| Error::Open {
+            url: url.clone(),
+            source: error.into(),
+        })?;
+        Self::open(&url).await
     }
 
     /// The catalog at `url`: `sqlite://…` or `postgres://…`. Brings its tables up to date.
@@ -210,6 +215,15 @@ fn is_passing(code: &str) -> bool {
     }
     let primary = code.parse::<i64>().map(|code| code & 0xff);
     matches!(primary, Ok(5 | 6 | 10 | 13 | 14))
+}
+
+/// Makes the file if it is not there, readable by its owner alone: it holds what signs URLs. SQLite
+/// gives the files that it puts beside it the same rights.
+fn keep_private(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).append(true).mode(0o600).open(file)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
 }
 
 fn url_byte(byte: u8) -> String {

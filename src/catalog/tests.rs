@@ -385,3 +385,20 @@ fn a_password_is_not_shown() {
     check("sqlite:///a/b.sqlite?mode=rwc", "sqlite:///a/b.sqlite");
     check("secret", "no URL");
 }
+
+#[tokio::test]
+async fn only_its_owner_reads_the_catalog_and_what_sqlite_puts_beside_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalog = Catalog::sqlite(&folder.path().join("catalog.sqlite")).await;
+    let _open = catalog.expect("a catalog");
+    let files: Vec<_> = std::fs::read_dir(folder.path())
+        .expect("readable")
+        .collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let file = file.expect("an entry");
+        let mode = file.metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", file.path());
+    }
+}
