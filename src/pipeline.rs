@@ -377,7 +377,7 @@ impl Pipeline {
         if !independent {
             self.stats.forced_cuts += 1;
         }
-        let start = arrival.frame.dts;
+        let start = self.segmenter.earliest(arrival.frame.dts);
         let not_before = self.begin.not_before.unwrap_or(now);
         let (anchor, date) = *self.dates.get_or_insert((start, now.max(not_before)));
         let opening = Opening {

@@ -40,6 +40,8 @@ pub struct Segmenter {
     promise: Option<u32>,
     number: u64,
     open: Option<Open>,
+    /// Where the last segment ended.
+    edge: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,7 @@ impl Segmenter {
             promise,
             number,
             open: None,
+            edge: None,
         }
     }
 
@@ -139,9 +142,15 @@ impl Segmenter {
 
     /// Ends the open segment at `at`, its last part included; `frame` is how long its frames last.
     pub fn end_segment(&mut self, at: Timestamp, frame: Duration) -> Option<Segment> {
-        // The last frames of a session may end beyond the promise, sound after the last picture.
-        let latest = self.open.as_ref()?.opening.start + self.policy.limit(self.promise);
-        let at = at.min(latest);
+        // Tracks whose times lie apart may say that a segment ends before it began, and the last
+        // sound of a session may end beyond the promise: neither becomes an EXTINF.
+        let open = self.open.as_ref()?;
+        let start = open.opening.start;
+        let earliest = open.part_start.max(start + frame.max(Duration::TICK));
+        let at = at
+            .max(earliest)
+            .min(start + self.policy.limit(self.promise));
+        self.edge = Some(at);
         self.end_part(at, false);
         let open = self.open.take()?;
         let duration = at - open.opening.start;
@@ -156,6 +165,11 @@ impl Segmenter {
         };
         self.number += 1;
         Some(segment)
+    }
+
+    /// Where a segment can begin whose first frame is decoded at `at`: not before the last one's end.
+    pub fn earliest(&self, at: Timestamp) -> Timestamp {
+        self.edge.map_or(at, |edge| at.max(edge))
     }
 
     /// The number of the open segment, or of the next.
