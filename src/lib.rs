@@ -9,27 +9,38 @@
 //!                                    store ←──────────────────┘
 //! ```
 //!
-//! Everything down to [`pipeline`] is pure: values in, values out, no socket, file or clock.
+//! [`rtmp`] and everything from [`flv`] to [`pipeline`] are pure: values in, values out, no socket, file
+//! or clock.
 
 pub mod id;
 pub mod key;
 
 pub mod net;
+
 pub mod rtmp;
 
 pub mod flv;
+
 pub mod media;
-pub mod mux;
-pub mod pipeline;
+
 pub mod segment;
 
-pub mod playlist;
+pub mod mux;
+
+pub mod pipeline;
+
 pub mod publish;
-pub mod recover;
+
 pub mod store;
 
+pub mod recover;
+
+pub mod playlist;
+
 pub mod catalog;
+
 pub mod control;
+
 pub mod http;
 
 pub mod api;
