@@ -1,26 +1,24 @@
 //! The composition root: makes the parts, joins them, and ends them in order.
 
+mod greeting;
 mod one_port;
+mod publishing;
+mod settings;
+mod storage;
 
 use crate::catalog::{self, Catalog};
-use crate::cli::{Clip, Pusher, Speed};
-use crate::compat::oss::{self, Oss};
+use crate::compat::oss;
 use crate::config::{self, Config};
-use crate::control::auth::{Caller, Door, FreshKey, Policy};
-use crate::control::journal::Index;
-use crate::control::live::SecondPublisher;
-use crate::control::shelf::Playlists;
+use crate::control::auth::Caller;
 use crate::control::{self, Control, FirstStart};
 use crate::id::ChannelId;
 use crate::key::RecordingKey;
-use crate::net::{self, Accepted, Listener, Pace, Timeouts};
-use crate::store::disk::{Disk, Fsync};
-use crate::store::{Remote, Spool, Store, spool};
-use crate::{api, clock, http, publish, recover, segment};
+use crate::net::{self, Listener};
+use crate::{api, clock, http};
+use publishing::Publishing;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,12 +31,6 @@ const CATALOG_SETTLE_MAX: Duration = Duration::from_secs(5);
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked whether history has gaps that can be filled.
 const RESTORE_EVERY: Duration = Duration::from_secs(5);
-/// First pause after an upload that failed.
-const UPLOAD_PAUSE: Duration = Duration::from_millis(200);
-/// The clip of `--demo`.
-const DEMO: &[u8] = include_bytes!("../assets/demo.flv");
-/// Pause before the demo publishes again after it was ended.
-const DEMO_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +74,7 @@ pub enum StartError {
 pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let began = clock::monotonic();
     let control = make_control(&config).await?;
-    let cut_off = take_up(&control, &config).await?;
+    let cut_off = storage::take_up(&control, &config).await?;
     let first = prepare(&control, &config, cut_off).await?;
     let rtmp = listen("RTMP", config.rtmp.listen, |address| {
         Listener::bind(address, config.rtmp.connections_max)
@@ -92,35 +84,27 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let http_at = http.local_addr().unwrap_or(config.http.listen);
 
     let stop = CancellationToken::new();
-    let public = |url: &str| Some(url.to_owned()).filter(|url| !url.is_empty());
-    let places = api::Places {
-        rtmp_port: rtmp_at.port(),
-        rtmp: public(&config.rtmp.public_url),
-        http: public(&config.http.public_url),
-    };
-    let limits = http::Limits {
-        connections_max: config.http.connections_max,
-        ..http::Limits::default()
-    };
     let delivery = tokio::spawn(http::serve(
         http,
-        http::router(control.clone()).merge(api::router(control.clone(), places)),
-        limits,
+        http::router(control.clone()).merge(api::router(
+            control.clone(),
+            settings::places(&config, rtmp_at.port()),
+        )),
+        settings::http(&config),
         stop.clone(),
     ));
     let sessions = TaskTracker::new();
-    let publishing = Publishing {
-        control: control.clone(),
-        settings: publish_settings(&config),
-        pace: Pace::default(),
-        sessions: sessions.clone(),
-    };
-    let foreign = foreign_apis(&config, &publishing, &stop)?;
-    let accepting = tokio::spawn(accept(rtmp, publishing));
-    greet(&config, first.as_ref(), rtmp_at, http_at, demo);
+    let publishing = Publishing::new(control.clone(), &config, sessions.clone());
+    let foreign = publishing::foreign_apis(&config, &publishing, &stop)?;
+    let accepting = tokio::spawn(publishing::accept(rtmp, publishing));
+    greeting::greet(&config, first.as_ref(), rtmp_at, http_at, demo);
     tokio::spawn(restore(control.clone(), stop.clone()));
     if demo {
-        tokio::spawn(publish_demo(control.clone(), rtmp_at.port(), stop.clone()));
+        tokio::spawn(greeting::publish_demo(
+            control.clone(),
+            rtmp_at.port(),
+            stop.clone(),
+        ));
     }
     tracing::info!(rtmp = %rtmp_at, http = %http_at, start_ms = (clock::monotonic() - began).as_millis(), "ready");
 
@@ -182,113 +166,13 @@ fn listen<T>(
 }
 
 async fn make_control(config: &Config) -> Result<Control, StartError> {
-    let (store, disk) = open_store(config)?;
+    let (store, disk) = storage::open_store(config)?;
     let catalog = match config.catalog.url.as_str() {
         "" => Catalog::sqlite(&config.data_dir.join("catalog.sqlite")).await?,
         url => Catalog::open(url).await?,
     };
-    let control = Control::open(control_settings(config), store, disk, catalog).await?;
+    let control = Control::open(settings::control(config), store, disk, catalog).await?;
     Ok(control)
-}
-
-fn control_settings(config: &Config) -> control::Settings {
-    control::Settings {
-        publish: match config.auth.publish {
-            config::Publish::Key => Policy::Key,
-            config::Publish::Signed => Policy::Signed,
-            config::Publish::Open => Policy::Open,
-        },
-        node: match config.catalog.node.as_str() {
-            "" => host_name(),
-            node => node.to_owned(),
-        },
-        window_segments: config.hls.window,
-        reconnect_window: config.hls.reconnect_window.0,
-        second_publisher: match config.ingest.second_publisher {
-            config::SecondPublisher::Takeover => SecondPublisher::Takeover,
-            config::SecondPublisher::Reject => SecondPublisher::Reject,
-        },
-        cache_bytes: config.http.cache.0,
-    }
-}
-
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "millstream".to_owned(),
-        name => name.to_owned(),
-    }
-}
-
-/// The store, and what writes into it or into its spool.
-fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
-    let fsync = match config.store.fsync {
-        config::Fsync::None => Fsync::None,
-        config::Fsync::Segment => Fsync::Segment,
-        config::Fsync::Part => Fsync::Part,
-    };
-    let markers = config.data_dir.join("running");
-    let writers = config.store.writers;
-    let root = match config.store.folder() {
-        Some(folder) if folder.as_os_str().is_empty() => config.data_dir.join("media"),
-        Some(folder) => folder,
-        None => config.data_dir.join("spool"),
-    };
-    let data = |source| StartError::Data {
-        path: root.clone(),
-        source,
-    };
-    if config.store.folder().is_some() {
-        let store = Store::local(&root)?;
-        let disk = Disk::new(&root, &markers, writers, fsync).map_err(data)?;
-        return Ok((store, disk));
-    }
-    let store = Store::remote(&config.store.remote())?;
-    let settings = spool::Settings {
-        limit: config.spool.limit.0,
-        uploads: config.spool.uploads,
-        pause: UPLOAD_PAUSE,
-        index_interval: config.store.index_interval.0,
-        keep: 2 * config.hls.window,
-    };
-    let window = config.hls.window;
-    let shelves = config
-        .store
-        .publish_playlists
-        .then(|| -> spool::Shelves { Box::new(move |key| Box::new(Playlists::new(key, window))) });
-    let spool = Spool::new(&root, store.clone(), settings, shelves);
-    let disk = Disk::with_spool(&root, &markers, writers, fsync, spool).map_err(data)?;
-    Ok((store, disk))
-}
-
-/// Finishes what an earlier process was writing when it was killed. Returns its recordings.
-async fn take_up(control: &Control, config: &Config) -> Result<Vec<RecordingKey>, StartError> {
-    let settings = recover::Settings {
-        policy: config.hls.policy(),
-        keeps_segments: control.disk().spool().is_none(),
-    };
-    let disk = control.disk();
-    let data = |path: &Path| {
-        let path = path.to_owned();
-        move |source| StartError::Data { path, source }
-    };
-    let mut cut_off = Vec::new();
-    for key in recover::cut_off(disk).map_err(data(disk.markers()))? {
-        let reconnect_window = control.reconnect_window(&key.channel).await?;
-        cut_off.push((key, reconnect_window));
-    }
-    let found = recover::recover(disk, settings, &cut_off, clock::now());
-    if let Some(spool) = disk.spool() {
-        let is_open = |key: &RecordingKey| disk.markers().join(key.marker()).exists();
-        let resumed = spool.resume(is_open, Index::ends);
-        resumed.map_err(data(disk.root()))?;
-    }
-    for waiting in found.waiting {
-        control
-            .take_up(waiting.key, &waiting.index, waiting.left)
-            .await?;
-    }
-    Ok(cut_off.into_iter().map(|(key, _)| key).collect())
 }
 
 /// What has to be so before anybody publishes; `cut_off` are the recordings of a killed process.
@@ -327,181 +211,6 @@ async fn restore(control: Control, stop: CancellationToken) {
 
 fn first_channel() -> Option<ChannelId> {
     ChannelId::new("live", "stream").ok()
-}
-
-fn publish_settings(config: &Config) -> publish::Settings {
-    publish::Settings {
-        policy: config.hls.policy(),
-        timeouts: Timeouts {
-            publish: config.rtmp.publish_timeout.0,
-            idle: config.rtmp.idle_timeout.0,
-        },
-        message_max: usize::try_from(config.ingest.message_max.0).unwrap_or(usize::MAX),
-    }
-}
-
-impl config::Store {
-    /// The folder of a local store, empty for the usual one; `None` if the store is a remote one.
-    fn folder(&self) -> Option<PathBuf> {
-        self.url.strip_prefix("file:").map(PathBuf::from)
-    }
-
-    fn remote(&self) -> Remote {
-        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Remote {
-            url: self.url.clone(),
-            endpoint: given(&self.endpoint),
-            region: given(&self.region),
-            path_style: self.path_style,
-            access_key_id: given(&self.access_key_id),
-            secret_access_key: given(&self.secret_access_key.0),
-        }
-    }
-}
-
-impl config::Hls {
-    /// Lengths of segments and parts, for the pipeline.
-    pub fn policy(&self) -> segment::Policy {
-        segment::Policy {
-            target: self.segment_duration.0.into(),
-            max: self.segment_max.0.into(),
-            part: self.part_duration.0.into(),
-        }
-    }
-}
-
-/// What serves connections that publish.
-#[derive(Clone)]
-struct Publishing {
-    control: Control,
-    settings: publish::Settings,
-    pace: Pace,
-    sessions: TaskTracker,
-}
-
-impl Publishing {
-    /// Serves a connection; `door` decides what it may publish.
-    fn serve(&self, door: Arc<dyn Door>, accepted: Accepted) {
-        let (control, pace) = (self.control.clone(), self.pace.clone());
-        let session = publish::serve(control, door, self.settings, pace, accepted);
-        self.sessions.spawn(session);
-    }
-}
-
-async fn accept(listener: Listener, publishing: Publishing) {
-    let door: Arc<dyn Door> = Arc::new(publishing.control.clone());
-    loop {
-        let accepted = listener.accept().await;
-        publishing.serve(door.clone(), accepted);
-    }
-}
-
-/// Starts the foreign APIs that are configured; each ends after `stop`.
-fn foreign_apis(
-    config: &Config,
-    publishing: &Publishing,
-    stop: &CancellationToken,
-) -> Result<TaskTracker, StartError> {
-    let running = TaskTracker::new();
-    let oss = &config.compat.oss;
-    if let config::Listen::At(address) = oss.listen {
-        let settings = oss::Settings {
-            domain: oss.domain.clone(),
-            cnames: oss.cnames.clone(),
-            keys: oss.keys.clone(),
-            security_tokens: oss.security_tokens.clone(),
-        };
-        let api = Oss::new(publishing.control.clone(), &settings)?;
-        let listener = listen("the OSS API", address, |address| {
-            Listener::bind(address, oss.connections_max)
-        })?;
-        let at = listener.local_addr().unwrap_or(address);
-        tracing::info!(listen = %at, domain = oss.domain, "OSS LiveChannel API");
-        let (router, publishing) = (api.router(), publishing.clone());
-        let door: Arc<dyn Door> = Arc::new(api);
-        let rtmp = move |accepted| publishing.serve(door.clone(), accepted);
-        running.spawn(one_port::serve(listener, router, rtmp, stop.clone()));
-    }
-    Ok(running)
-}
-
-/// What a person at the terminal needs to begin.
-fn greet(
-    config: &Config,
-    first: Option<&FirstStart>,
-    rtmp: SocketAddr,
-    http: SocketAddr,
-    demo: bool,
-) {
-    let host = "localhost";
-    let port = if rtmp.port() == 1935 {
-        String::new()
-    } else {
-        format!(":{}", rtmp.port())
-    };
-    let play = format!("http://{host}:{}", http.port());
-    let data = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
-    println!("millstream {}", env!("CARGO_PKG_VERSION"));
-    println!();
-    println!("  OBS, Settings > Stream > Service: Custom");
-    println!("    Server      rtmp://{host}{port}/live");
-    match (first, config.auth.publish) {
-        (Some(first), config::Publish::Key) => {
-            println!("    Stream Key  stream?key={}", first.key.reveal());
-        }
-        (_, config::Publish::Open) => {
-            println!("    Stream Key  any name: auth.publish is \"open\"");
-        }
-        (_, config::Publish::Signed) => {
-            println!("    Stream Key  from the API (publish-url): auth.publish is \"signed\"");
-        }
-        (None, config::Publish::Key) => {
-            println!("    Stream Key  stream?key=…  (shown at the first start)");
-        }
-    }
-    if let Some(first) = first {
-        println!("  API token     {}", first.token.reveal());
-        println!("    (key and token are shown only now: the catalog has their digests)");
-    }
-    println!("  Play          {play}/hls/live/stream/index.m3u8");
-    if demo {
-        println!("  Demo          {play}/hls/live/demo/index.m3u8");
-    }
-    println!("  Page          {play}/");
-    println!("  Data          {}", data.display());
-    println!();
-}
-
-/// Publishes the clip to `live/demo` through the same door as everybody.
-async fn publish_demo(control: Control, port: u16, stop: CancellationToken) {
-    let Ok(channel) = ChannelId::new("live", "demo") else {
-        return;
-    };
-    let clip = match Clip::parse(DEMO.into()) {
-        Ok(clip) => clip,
-        Err(error) => return tracing::error!(%error, "the demo clip cannot be read"),
-    };
-    let key = FreshKey::random();
-    let by = Caller::server("demo");
-    if let Err(error) = control.put_if_missing(&by, &channel).await {
-        return tracing::error!(%error, "the demo has no channel");
-    }
-    control.set_passing_key(channel, key.reveal());
-    let url = format!("rtmp://localhost:{port}/live/demo?key={}", key.reveal());
-    loop {
-        let push = async {
-            let mut pusher = Pusher::connect(&url).await?;
-            pusher.clip(&clip, Speed::Realtime, true, |_| {}).await
-        };
-        let ended = tokio::select! {
-            () = stop.cancelled() => return,
-            ended = push => ended,
-        };
-        if let Err(error) = ended {
-            tracing::info!(%error, "the demo was ended; it begins again");
-        }
-        tokio::time::sleep(DEMO_PAUSE).await;
-    }
 }
 
 async fn wait_for_signal() {

@@ -1,7 +1,9 @@
 //! Values of the configuration as people write them.
 
+use super::ConfigError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -105,3 +107,47 @@ macro_rules! written {
     )*};
 }
 written!(Span, Size);
+
+/// Where to listen, if at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// There.
+    At(SocketAddr),
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "off" => Ok(Self::Off),
+            text => text.parse().map(Self::At).map_err(|_| {
+                format!("{text:?} is no address: write for example 0.0.0.0:9000, [::]:9000 or off")
+            }),
+        }
+    }
+}
+
+impl From<Listen> for String {
+    fn from(listen: Listen) -> Self {
+        match listen {
+            Listen::Off => "off".to_owned(),
+            Listen::At(address) => address.to_string(),
+        }
+    }
+}
+
+/// A port on all addresses, IPv6 and IPv4.
+pub(super) fn any(port: u16) -> SocketAddr {
+    SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port))
+}
+
+pub(super) fn secs(secs: u64) -> Span {
+    Span(Duration::from_secs(secs))
+}
+
+pub(super) fn contradiction<T>(text: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError::Contradiction(text.into()))
+}

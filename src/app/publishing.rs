@@ -1,0 +1,77 @@
+//! What serves connections that publish: the RTMP port, and those of foreign APIs.
+
+use super::{StartError, listen, one_port, settings};
+use crate::compat::oss::{self, Oss};
+use crate::config::{self, Config};
+use crate::control::Control;
+use crate::control::auth::Door;
+use crate::net::{Accepted, Listener, Pace};
+use crate::publish;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What serves connections that publish.
+#[derive(Clone)]
+pub(super) struct Publishing {
+    control: Control,
+    settings: publish::Settings,
+    pace: Pace,
+    sessions: TaskTracker,
+}
+
+impl Publishing {
+    /// Sessions are counted in `sessions`.
+    pub(super) fn new(control: Control, config: &Config, sessions: TaskTracker) -> Self {
+        Self {
+            control,
+            settings: settings::publish(config),
+            pace: Pace::default(),
+            sessions,
+        }
+    }
+
+    /// Serves a connection; `door` decides what it may publish.
+    fn serve(&self, door: Arc<dyn Door>, accepted: Accepted) {
+        let (control, pace) = (self.control.clone(), self.pace.clone());
+        let session = publish::serve(control, door, self.settings, pace, accepted);
+        self.sessions.spawn(session);
+    }
+}
+
+pub(super) async fn accept(listener: Listener, publishing: Publishing) {
+    let door: Arc<dyn Door> = Arc::new(publishing.control.clone());
+    loop {
+        let accepted = listener.accept().await;
+        publishing.serve(door.clone(), accepted);
+    }
+}
+
+/// Starts the foreign APIs that are configured; each ends after `stop`.
+pub(super) fn foreign_apis(
+    config: &Config,
+    publishing: &Publishing,
+    stop: &CancellationToken,
+) -> Result<TaskTracker, StartError> {
+    let running = TaskTracker::new();
+    let oss = &config.compat.oss;
+    if let config::Listen::At(address) = oss.listen {
+        let settings = oss::Settings {
+            domain: oss.domain.clone(),
+            cnames: oss.cnames.clone(),
+            keys: oss.keys.clone(),
+            security_tokens: oss.security_tokens.clone(),
+        };
+        let api = Oss::new(publishing.control.clone(), &settings)?;
+        let listener = listen("the OSS API", address, |address| {
+            Listener::bind(address, oss.connections_max)
+        })?;
+        let at = listener.local_addr().unwrap_or(address);
+        tracing::info!(listen = %at, domain = oss.domain, "OSS LiveChannel API");
+        let (router, publishing) = (api.router(), publishing.clone());
+        let door: Arc<dyn Door> = Arc::new(api);
+        let rtmp = move |accepted| publishing.serve(door.clone(), accepted);
+        running.spawn(one_port::serve(listener, router, rtmp, stop.clone()));
+    }
+    Ok(running)
+}

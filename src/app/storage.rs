@@ -1,0 +1,110 @@
+//! Opens the store with what writes into it, and finishes what a killed process was writing.
+
+use super::StartError;
+use crate::clock;
+use crate::config::{self, Config};
+use crate::control::Control;
+use crate::control::journal::Index;
+use crate::control::shelf::Playlists;
+use crate::key::RecordingKey;
+use crate::recover;
+use crate::store::disk::{Disk, Fsync};
+use crate::store::{Remote, Spool, Store, spool};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// First pause after an upload that failed.
+const UPLOAD_PAUSE: Duration = Duration::from_millis(200);
+
+/// The store, and what writes into it or into its spool.
+pub(super) fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
+    let fsync = match config.store.fsync {
+        config::Fsync::None => Fsync::None,
+        config::Fsync::Segment => Fsync::Segment,
+        config::Fsync::Part => Fsync::Part,
+    };
+    let markers = config.data_dir.join("running");
+    let writers = config.store.writers;
+    let root = match config.store.folder() {
+        Some(folder) if folder.as_os_str().is_empty() => config.data_dir.join("media"),
+        Some(folder) => folder,
+        None => config.data_dir.join("spool"),
+    };
+    let data = |source| StartError::Data {
+        path: root.clone(),
+        source,
+    };
+    if config.store.folder().is_some() {
+        let store = Store::local(&root)?;
+        let disk = Disk::new(&root, &markers, writers, fsync).map_err(data)?;
+        return Ok((store, disk));
+    }
+    let store = Store::remote(&config.store.remote())?;
+    let settings = spool::Settings {
+        limit: config.spool.limit.0,
+        uploads: config.spool.uploads,
+        pause: UPLOAD_PAUSE,
+        index_interval: config.store.index_interval.0,
+        keep: 2 * config.hls.window,
+    };
+    let window = config.hls.window;
+    let shelves = config
+        .store
+        .publish_playlists
+        .then(|| -> spool::Shelves { Box::new(move |key| Box::new(Playlists::new(key, window))) });
+    let spool = Spool::new(&root, store.clone(), settings, shelves);
+    let disk = Disk::with_spool(&root, &markers, writers, fsync, spool).map_err(data)?;
+    Ok((store, disk))
+}
+
+/// Finishes what an earlier process was writing when it was killed. Returns its recordings.
+pub(super) async fn take_up(
+    control: &Control,
+    config: &Config,
+) -> Result<Vec<RecordingKey>, StartError> {
+    let settings = recover::Settings {
+        policy: config.hls.policy(),
+        keeps_segments: control.disk().spool().is_none(),
+    };
+    let disk = control.disk();
+    let data = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StartError::Data { path, source }
+    };
+    let mut cut_off = Vec::new();
+    for key in recover::cut_off(disk).map_err(data(disk.markers()))? {
+        let reconnect_window = control.reconnect_window(&key.channel).await?;
+        cut_off.push((key, reconnect_window));
+    }
+    let found = recover::recover(disk, settings, &cut_off, clock::now());
+    if let Some(spool) = disk.spool() {
+        let is_open = |key: &RecordingKey| disk.markers().join(key.marker()).exists();
+        let resumed = spool.resume(is_open, Index::ends);
+        resumed.map_err(data(disk.root()))?;
+    }
+    for waiting in found.waiting {
+        control
+            .take_up(waiting.key, &waiting.index, waiting.left)
+            .await?;
+    }
+    Ok(cut_off.into_iter().map(|(key, _)| key).collect())
+}
+
+impl config::Store {
+    /// The folder of a local store, empty for the usual one; `None` if the store is a remote one.
+    fn folder(&self) -> Option<PathBuf> {
+        self.url.strip_prefix("file:").map(PathBuf::from)
+    }
+
+    fn remote(&self) -> Remote {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Remote {
+            url: self.url.clone(),
+            endpoint: given(&self.endpoint),
+            region: given(&self.region),
+            path_style: self.path_style,
+            access_key_id: given(&self.access_key_id),
+            secret_access_key: given(&self.secret_access_key.0),
+        }
+    }
+}

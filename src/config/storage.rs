@@ -1,0 +1,131 @@
+//! What is kept: `[store]`, `[spool]`, `[catalog]`.
+
+use super::ConfigError;
+use super::values::{Secret, Size, Span, contradiction, secs};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// `file:` for `media` in the data folder, `file:/folder`, `s3://bucket/prefix`, `gs://…`, `az://…`.
+    pub url: String,
+    /// Base URL of an S3 server other than Amazon's.
+    pub endpoint: String,
+    /// S3 region.
+    pub region: String,
+    /// Whether requests have the bucket in their path and not in the host name.
+    pub path_style: bool,
+    /// S3 access key; without one the environment or the machine's role says it.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret_access_key: Secret,
+    /// Whether playlists are written into a remote store, for viewers who come past this server.
+    pub publish_playlists: bool,
+    /// The index of a running recording is rewritten in a remote store at most this often.
+    pub index_interval: Span,
+    /// Threads that write files.
+    pub writers: usize,
+    /// What a power cut may cost.
+    pub fsync: Fsync,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            url: "file:".to_owned(),
+            endpoint: String::new(),
+            region: String::new(),
+            path_style: true,
+            access_key_id: String::new(),
+            secret_access_key: Secret::default(),
+            publish_playlists: false,
+            index_interval: secs(10),
+            writers: 2,
+            fsync: Fsync::None,
+        }
+    }
+}
+
+impl Store {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if !(1..=64).contains(&self.writers) {
+            return contradiction(format!("store.writers ({}) must be 1 to 64", self.writers));
+        }
+        Ok(())
+    }
+}
+
+/// What is forced to the disk, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fsync {
+    /// Nothing: the operating system decides; a power cut may cost some seconds, a killed process nothing.
+    None,
+    /// Each segment when it is finished.
+    Segment,
+    /// Each part.
+    Part,
+}
+
+/// `[spool]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spool {
+    /// Disk space for what a remote store has not confirmed.
+    pub limit: Size,
+    /// Uploads at a time.
+    pub uploads: usize,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            limit: Size(10 << 30),
+            uploads: 16,
+        }
+    }
+}
+
+impl Spool {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if !(1..=256).contains(&self.uploads) {
+            return contradiction(format!("spool.uploads ({}) must be 1 to 256", self.uploads));
+        }
+        if self.limit < Size(64 << 20) {
+            return contradiction(format!(
+                "spool.limit ({}) must be at least 64MiB: running pushes need room",
+                self.limit
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `[catalog]`
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalog {
+    /// `postgres://…` or `sqlite://…`; empty for SQLite in the data folder.
+    pub url: String,
+    /// Name of this server in the history; empty for the host's.
+    pub node: String,
+}
+
+impl Catalog {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let known = ["postgres://", "postgresql://", "sqlite://"];
+        if !self.url.is_empty() && !known.iter().any(|scheme| self.url.starts_with(scheme)) {
+            return contradiction("catalog.url must begin with postgres:// or sqlite://");
+        }
+        Ok(())
+    }
+}
+
+/// Without the URL, which may hold a password.
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("node", &self.node).finish()
+    }
+}
