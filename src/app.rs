@@ -4,6 +4,8 @@ mod greeting;
 mod one_port;
 mod publishing;
 mod settings;
+mod signals;
+mod stopping;
 mod storage;
 
 use crate::catalog::{self, Catalog};
@@ -15,20 +17,17 @@ use crate::id::ChannelId;
 use crate::key::RecordingKey;
 use crate::net::{self, Listener};
 use crate::{api, clock, http};
+use http::Gate;
 use publishing::Publishing;
+use signals::Signals;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use stopping::Stopping;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long running sessions have to write what they hold when the server stops.
-const SESSIONS_END_MAX: Duration = Duration::from_secs(10);
-/// How long what they had to tell may take to reach the catalog after that.
-const CATALOG_SETTLE_MAX: Duration = Duration::from_secs(5);
-/// How long a stop waits for a remote store.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked whether history has gaps that can be filled.
 const RESTORE_EVERY: Duration = Duration::from_secs(5);
 
@@ -73,29 +72,35 @@ pub enum StartError {
 /// Runs the server until it is told to stop.
 pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let began = clock::monotonic();
+    let mut signals = Signals::new();
+    let http = listen("HTTP", config.http.listen, net::listen)?;
+    let http_at = http.local_addr().unwrap_or(config.http.listen);
+    let (stop, delivery, gate) = (
+        CancellationToken::new(),
+        TaskTracker::new(),
+        Gate::default(),
+    );
+    delivery.spawn(http::serve(
+        http,
+        gate.router(),
+        settings::http(&config),
+        stop.clone(),
+    ));
     let control = make_control(&config).await?;
     let cut_off = storage::take_up(&control, &config).await?;
     let first = prepare(&control, &config, cut_off).await?;
     let rtmp = listen("RTMP", config.rtmp.listen, |address| {
         Listener::bind(address, config.rtmp.connections_max)
     })?;
-    let http = listen("HTTP", config.http.listen, net::listen)?;
     let rtmp_at = rtmp.local_addr().unwrap_or(config.rtmp.listen);
-    let http_at = http.local_addr().unwrap_or(config.http.listen);
-
-    let stop = CancellationToken::new();
-    let delivery = tokio::spawn(http::serve(
-        http,
-        http::router(control.clone()).merge(api::router(
-            control.clone(),
-            settings::places(&config, rtmp_at.port()),
-        )),
-        settings::http(&config),
-        stop.clone(),
-    ));
+    gate.open(http::router(control.clone()).merge(api::router(
+        control.clone(),
+        settings::places(&config, rtmp_at.port()),
+    )));
     let sessions = TaskTracker::new();
-    let publishing = Publishing::new(control.clone(), &config, sessions.clone());
-    let foreign = publishing::foreign_apis(&config, &publishing, &stop)?;
+    let leave = CancellationToken::new();
+    let publishing = Publishing::new(control.clone(), &config, sessions.clone(), leave.clone());
+    publishing::foreign_apis(&config, &publishing, &stop, &delivery)?;
     let accepting = tokio::spawn(publishing::accept(rtmp, publishing));
     greeting::greet(&config, first.as_ref(), rtmp_at, http_at, demo);
     tokio::spawn(restore(control.clone(), stop.clone()));
@@ -108,40 +113,19 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     }
     tracing::info!(rtmp = %rtmp_at, http = %http_at, start_ms = (clock::monotonic() - began).as_millis(), "ready");
 
-    wait_for_signal().await;
-    tracing::info!(sessions = sessions.len(), "stopping");
-    accepting.abort();
-    control.stop();
-    sessions.close();
-    if tokio::time::timeout(SESSIONS_END_MAX, sessions.wait())
-        .await
-        .is_err()
-    {
-        tracing::error!(
-            sessions = sessions.len(),
-            "sessions did not end in time; what they held is lost"
-        );
+    signals.stop().await;
+    let stopping = Stopping {
+        control,
+        sessions,
+        leave,
+        accepting: vec![accepting],
+        stop,
+        delivery,
+    };
+    tokio::select! {
+        () = stopping.run(&config) => {}
+        () = signals.stop() => tracing::warn!("told to stop a second time: the rest is for the next start"),
     }
-    control.end_recordings().await;
-    if !control.settle(CATALOG_SETTLE_MAX).await {
-        tracing::error!("the catalog is away: what it was not told is in the recordings' indexes");
-    }
-    if let Some(spool) = control.disk().spool()
-        && tokio::time::timeout(DRAIN_MAX, spool.drain())
-            .await
-            .is_err()
-    {
-        tracing::warn!(
-            bytes = spool.used(),
-            "the store has not confirmed everything; the next start goes on with it"
-        );
-    }
-    stop.cancel();
-    // Answers under way have their own limit; a panic there is logged by the runtime.
-    let _ = delivery.await;
-    foreign.close();
-    foreign.wait().await;
-    tracing::info!("stopped");
     Ok(())
 }
 
@@ -211,21 +195,4 @@ async fn restore(control: Control, stop: CancellationToken) {
 
 fn first_channel() -> Option<ChannelId> {
     ChannelId::new("live", "stream").ok()
-}
-
-async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::error!(%error, "cannot listen for SIGTERM");
-            // Ctrl-C still works, and if it does not either, the process is killed.
-            let _ = tokio::signal::ctrl_c().await;
-            return;
-        }
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
 }

@@ -13,7 +13,7 @@ mod values;
 pub use access::{Auth, ChannelKey, Publish};
 pub use compat::{Compat, Oss};
 pub use ingest::{Hls, Ingest, Rtmp, SecondPublisher};
-pub use serving::{Http, Log, LogFormat};
+pub use serving::{AtStop, Http, Log, LogFormat, Stop};
 pub use storage::{Catalog, Fsync, Spool, Store};
 pub use values::{Listen, Secret, Size, Span};
 
@@ -51,6 +51,8 @@ pub struct Config {
     pub compat: Compat,
     /// The log.
     pub log: Log,
+    /// The end.
+    pub stop: Stop,
 }
 
 impl Default for Config {
@@ -67,6 +69,7 @@ impl Default for Config {
             auth: Auth::default(),
             compat: Compat::default(),
             log: Log::default(),
+            stop: Stop::default(),
         }
     }
 }
@@ -117,6 +120,7 @@ impl Config {
         self.store.check()?;
         self.spool.check()?;
         self.catalog.check()?;
+        self.stop.check()?;
         self.compat.oss.check()
     }
 }
@@ -212,6 +216,7 @@ mod tests {
         check("compat.oss.keys.a=", "empty id or secret");
         check("compat.oss.security_tokens.a=b", "no access key");
         check("catalog.url=mysql://x", "catalog.url");
+        check("stop.timeout=1s", "stop.timeout");
         check("nothing", "key=value");
     }
 

@@ -24,9 +24,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// After a refusal a connection waits so long before it says so: whoever tries keys tries slowly.
 const REFUSAL_DELAY: Duration = Duration::from_millis(200);
+
+/// How long a publisher that knows how to connect anew, and was asked to, may take to go: it ends at
+/// a place of its choice, and begins elsewhere before it does.
+const RECONNECT: Duration = Duration::from_secs(3);
 
 /// What publishing is told by the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +61,14 @@ enum End {
 }
 
 /// Serves one connection until it ends; `door` decides what it may publish. Whatever it does,
-/// nobody else notices.
+/// nobody else notices. Unless it publishes it ends with `leave`.
 pub async fn serve(
     control: Control,
     door: Arc<dyn Door>,
     settings: Settings,
     pace: Pace,
     accepted: Accepted,
+    leave: CancellationToken,
 ) {
     let Accepted {
         stream,
@@ -75,7 +82,11 @@ pub async fn serve(
     let mut connection = Connection::new(stream, peer, config, settings.timeouts, pace);
     let mut published = false;
     loop {
-        match connection.next().await {
+        let event = tokio::select! {
+            event = connection.next() => event,
+            () = leave.cancelled() => break,
+        };
+        match event {
             Ok(Some(Event::Publish(request))) => {
                 published = true;
                 if !publish(&control, &*door, settings, &mut connection, request).await {
@@ -210,6 +221,7 @@ impl Publishing {
     async fn take_media(&mut self, connection: &mut Connection, stream: StreamId) -> End {
         let told = self.claim.told_to_end();
         tokio::pin!(told);
+        let mut asked_to_go: Option<Instant> = None;
         loop {
             let event = match connection.poll() {
                 Some(event) => Ok(Some(event)),
@@ -220,7 +232,14 @@ impl Publishing {
                     );
                     tokio::select! {
                         biased;
-                        ending = &mut told => return End::Told(ending),
+                        ending = &mut told, if asked_to_go.is_none() => {
+                            if ending != Ending::Shutdown || !connection.ask_to_reconnect(SHUTDOWN) {
+                                return End::Told(ending);
+                            }
+                            asked_to_go = Some(clock::monotonic().into());
+                            continue;
+                        }
+                        () = over(asked_to_go) => return End::Told(Ending::Shutdown),
                         event = connection.next() => event,
                     }
                 }
@@ -317,6 +336,14 @@ const SHUTDOWN: &str = "the server is stopping";
 const DISABLED: &str = "the channel was disabled";
 const DELETED: &str = "the channel was deleted";
 const KICKED: &str = "this push was ended by the API; a new one is welcome";
+
+/// Waits until whoever was asked to go at that instant has had its time; for ever, if nobody was.
+async fn over(asked_to_go: Option<Instant>) {
+    match asked_to_go {
+        Some(at) => tokio::time::sleep_until(at + RECONNECT).await,
+        None => std::future::pending().await,
+    }
+}
 
 /// Lengths of segments and parts: the channel's, where it has its own.
 fn policy_of(claim: &Claim, server: Policy) -> Policy {

@@ -18,23 +18,31 @@ pub(super) struct Publishing {
     settings: publish::Settings,
     pace: Pace,
     sessions: TaskTracker,
+    leave: CancellationToken,
 }
 
 impl Publishing {
-    /// Sessions are counted in `sessions`.
-    pub(super) fn new(control: Control, config: &Config, sessions: TaskTracker) -> Self {
+    /// Connections are counted in `sessions`; those that do not publish end with `leave`.
+    pub(super) fn new(
+        control: Control,
+        config: &Config,
+        sessions: TaskTracker,
+        leave: CancellationToken,
+    ) -> Self {
         Self {
             control,
             settings: settings::publish(config),
             pace: Pace::default(),
             sessions,
+            leave,
         }
     }
 
     /// Serves a connection; `door` decides what it may publish.
     fn serve(&self, door: Arc<dyn Door>, accepted: Accepted) {
         let (control, pace) = (self.control.clone(), self.pace.clone());
-        let session = publish::serve(control, door, self.settings, pace, accepted);
+        let leave = self.leave.clone();
+        let session = publish::serve(control, door, self.settings, pace, accepted, leave);
         self.sessions.spawn(session);
     }
 }
@@ -47,13 +55,13 @@ pub(super) async fn accept(listener: Listener, publishing: Publishing) {
     }
 }
 
-/// Starts the foreign APIs that are configured; each ends after `stop`.
+/// Starts the foreign APIs that are configured, in `running`; each ends after `stop`.
 pub(super) fn foreign_apis(
     config: &Config,
     publishing: &Publishing,
     stop: &CancellationToken,
-) -> Result<TaskTracker, StartError> {
-    let running = TaskTracker::new();
+    running: &TaskTracker,
+) -> Result<(), StartError> {
     let oss = &config.compat.oss;
     if let config::Listen::At(address) = oss.listen {
         let settings = oss::Settings {
@@ -73,5 +81,5 @@ pub(super) fn foreign_apis(
         let rtmp = move |accepted| publishing.serve(door.clone(), accepted);
         running.spawn(one_port::serve(listener, router, rtmp, stop.clone()));
     }
-    Ok(running)
+    Ok(())
 }

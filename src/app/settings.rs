@@ -1,5 +1,6 @@
 //! What the configuration means for each part.
 
+use super::stopping::Shares;
 use crate::config::{self, Config};
 use crate::control::auth::Policy;
 use crate::control::live::SecondPublisher;
@@ -59,6 +60,7 @@ pub(super) fn places(config: &Config, rtmp_port: u16) -> api::Places {
 pub(super) fn http(config: &Config) -> http::Limits {
     http::Limits {
         connections_max: config.http.connections_max,
+        drain_timeout: Shares::of(&config.stop).answers,
         ..http::Limits::default()
     }
 }

@@ -1,6 +1,7 @@
-//! What goes out: `[http]`, and the log: `[log]`.
+//! What goes out: `[http]`, the log: `[log]`, and the end: `[stop]`.
 
-use super::values::{Size, any};
+use super::ConfigError;
+use super::values::{Size, Span, any, contradiction, secs};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -56,4 +57,45 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// `[stop]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// How long a stop may take.
+    pub timeout: Span,
+    /// What becomes of recordings that are being made.
+    pub recordings: AtStop,
+}
+
+/// What becomes of recordings that are being made when the server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AtStop {
+    /// They wait for their publishers, who find the next start within the reconnect window.
+    Wait,
+    /// Their playlists end.
+    End,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self {
+            timeout: secs(30),
+            recordings: AtStop::Wait,
+        }
+    }
+}
+
+impl Stop {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.timeout < secs(3) {
+            return contradiction(format!(
+                "stop.timeout ({}) must be at least 3s: segments are to be written",
+                self.timeout
+            ));
+        }
+        Ok(())
+    }
 }

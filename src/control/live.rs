@@ -244,7 +244,7 @@ impl Registry {
         let channel = grant.channel();
         let deadline = tokio::time::Instant::from_std(clock::monotonic()) + TAKEOVER_MAX;
         loop {
-            if self.stopping.load(std::sync::atomic::Ordering::Acquire) {
+            if self.is_stopping() {
                 return Err(Refused::Stopping);
             }
             if control.disk().spool().is_some_and(Spool::refuses) {
@@ -274,6 +274,11 @@ impl Registry {
                 return Err(Refused::Stuck(channel.clone()));
             }
         }
+    }
+
+    /// Whether new sessions are refused for good.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// Ends all sessions and refuses new ones.

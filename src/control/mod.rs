@@ -7,6 +7,7 @@ mod archive;
 pub mod auth;
 pub mod channels;
 pub mod events;
+pub mod health;
 pub mod history;
 pub mod hubs;
 pub mod journal;
@@ -327,7 +328,7 @@ impl Control {
         settled
     }
 
-    /// Ends all sessions and refuses new ones.
+    /// Ends all sessions and refuses new ones: from now on the server is draining.
     pub fn stop(&self) {
         self.0.registry.stop();
     }

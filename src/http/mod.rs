@@ -3,13 +3,14 @@
 //! Decides nothing about media: it asks [`crate::control`] and says what it heard in HTTP.
 //!
 //! ```text
-//! server ─ routes ─┬─ delivery ─┐
-//!                  ├─ page ─────┼─ representation (ranges, conditions, encodings)
-//!                  └─ problem   ┘
+//! server ─ gate ─ routes ─┬─ delivery ─┐
+//!                         ├─ page ─────┼─ representation (ranges, conditions, encodings)
+//!                         └─ problem   ┘
 //! ```
 
 mod conditions;
 mod delivery;
+mod gate;
 mod page;
 mod problem;
 mod quiet;
@@ -18,6 +19,7 @@ mod representation;
 mod routes;
 mod server;
 
+pub use gate::Gate;
 pub use problem::{Problem, of_catalog};
 pub use representation::Representation;
 pub use routes::router;

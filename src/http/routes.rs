@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use super::{delivery, page};
+use crate::control::health::Readiness;
 use crate::control::{Control, LiveChannel};
 use crate::key::{MEDIA_ROOT, MediaPath};
 use axum::extract::State;
@@ -18,48 +19,30 @@ pub fn router(control: Control) -> Router {
         .route("/", get(page::index))
         .route("/assets/{*path}", get(page::asset))
         .route("/api/v1/live", get(live))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .route("/hls/{*path}", any(delivery::media))
         .fallback(nothing)
         .with_state(control)
 }
 
-#[derive(Serialize)]
-struct Ready {
-    ready: bool,
-    catalog: CatalogReady,
+/// Whether the process lives.
+pub(super) async fn healthy() -> &'static str {
+    "ok\n"
 }
 
-#[derive(Serialize)]
-struct CatalogReady {
-    /// Why nothing is written at this moment; pushes go on all the same.
-    away: Option<&'static str>,
-    /// Rows of history that wait.
-    rows_waiting: usize,
-    /// Rows that found no room; they are restored from the recordings' indexes.
-    rows_refused: u64,
-}
-
-/// Whether everything that a request may need is there.
+/// How the server is, and why.
 async fn ready(State(control): State<Control>) -> Response {
-    let health = control.catalog_health();
-    // The reason itself may name hosts and is in the log.
-    let away = health
-        .away
-        .map(|_| "the catalog does not answer; pushes go on");
-    let ready = away.is_none();
-    let status = match ready {
+    told(&control.readiness())
+}
+
+/// The status is for load balancers, the document for people and programs.
+pub(super) fn told(readiness: &Readiness) -> Response {
+    let status = match readiness.state.takes_more() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let catalog = CatalogReady {
-        away,
-        rows_waiting: health.waiting,
-        rows_refused: health.refused,
-    };
-    let body = Json(Ready { ready, catalog });
-    (status, [(CACHE_CONTROL, "no-store")], body).into_response()
+    (status, [(CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
 }
 
 async fn nothing(uri: Uri) -> Response {

@@ -461,6 +461,37 @@ async fn methods() {
 }
 
 #[tokio::test]
+async fn readiness_tells_the_states_apart() {
+    let gate = Gate::default();
+    let ask = async |path: &str| {
+        let request = hyper::Request::get(path).body(axum::body::Body::empty());
+        let response = tower::ServiceExt::oneshot(gate.router(), request.expect("a request"));
+        let response = response.await.expect("never fails");
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await;
+        (
+            status,
+            String::from_utf8_lossy(&body.expect("whole")).into_owned(),
+        )
+    };
+    let starting = r#"{"state":"starting","reasons":[]}"#;
+    assert_eq!(ask("/readyz").await, (503, starting.to_owned()));
+    assert_eq!(ask("/healthz").await, (200, "ok\n".to_owned()));
+    assert_eq!(ask("/hls/live/a/index.m3u8").await.0, 503);
+
+    let world = world(Limits::default()).await;
+    gate.open(router(world.control.clone()));
+    let ready = r#"{"state":"ready","reasons":[]}"#;
+    assert_eq!(ask("/readyz").await, (200, ready.to_owned()));
+    assert_eq!(ask("/nothing").await.0, 404);
+
+    world.control.stop();
+    let draining = r#"{"state":"draining","reasons":[]}"#;
+    assert_eq!(ask("/readyz").await, (503, draining.to_owned()));
+    assert_eq!(ask("/healthz").await.0, 200);
+}
+
+#[tokio::test]
 async fn the_live_list() {
     let world = world(Limits::default()).await;
     let rows: serde_json::Value =

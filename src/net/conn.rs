@@ -166,6 +166,11 @@ impl Connection {
         self.session.end_publish(stream, refusal, description);
     }
 
+    /// Asks the peer to connect anew, if it knows how to; false: it does not.
+    pub fn ask_to_reconnect(&mut self, description: &str) -> bool {
+        self.session.request_reconnect(description)
+    }
+
     /// Sends what is left to say and hangs up in order: what was said is not lost to a reset.
     pub async fn close(mut self) {
         while let Some(bytes) = self.session.poll_output() {

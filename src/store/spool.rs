@@ -42,6 +42,8 @@ const MEDIA_PER_INDEX: u64 = 64;
 const REFUSE_AT_PERCENT: u64 = 90;
 /// From this share of the limit on the log says so.
 const WARN_AT_PERCENT: u64 = 50;
+/// How often a stop looks whether all is uploaded.
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 /// Such lines, and those of failures, come at most this often.
 const WARN_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -222,6 +224,24 @@ impl Spool {
                 return;
             }
             left.await;
+        }
+    }
+
+    /// How much of the room is used, in percent, if that is worth a warning.
+    pub fn is_filling(&self) -> Option<u64> {
+        Some(self.share()).filter(|share| *share >= WARN_AT_PERCENT)
+    }
+
+    /// Waits until no segment waits for its upload. What can still change, such as the index of a
+    /// recording that is not over, may be left.
+    pub async fn settle(&self) {
+        let is_quiet = || {
+            let idle = self.0.uploads.available_permits() >= self.0.settings.uploads;
+            let shipments = self.0.shipments();
+            idle && shipments.values().all(|one| one.lock().queue.is_empty())
+        };
+        while !is_quiet() {
+            tokio::time::sleep(SETTLE_PAUSE).await;
         }
     }
 

@@ -92,7 +92,7 @@ impl Server {
             key: after("stream?key=").filter(|key| !key.starts_with('…')),
             log: folder.join("log"),
         };
-        let ready = format!("{}/healthz", server.http);
+        let ready = format!("{}/readyz", server.http);
         let log = || server.log();
         wait_for("the server", Duration::from_secs(20), || {
             assert!(!greeting.is_empty(), "it ended: {}", log());

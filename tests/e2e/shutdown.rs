@@ -25,7 +25,8 @@ fn ctrl_c_loses_nothing() {
 
 fn ends_properly(signal: Signal) {
     let data = tempfile::tempdir().expect("a folder for the server");
-    let mut server = Server::start(data.path(), &[]);
+    let settings = [("stop.recordings", "end")];
+    let mut server = Server::start(data.path(), &settings);
     let publisher = ffmpeg_push(&SHOW, &server.publish_url("cut"), Speed::RealTime);
     sleep(PUSHED);
     let asked = Instant::now();
@@ -47,6 +48,41 @@ fn ends_properly(signal: Signal) {
         seconds > PUSHED.as_secs_f64() - 1.5,
         "{seconds} s of {PUSHED:?}"
     );
+}
+
+/// A restart: the recording goes on where it was, and ends when nobody comes back.
+#[test]
+fn a_stopped_recording_waits_for_the_next_start() {
+    let data = tempfile::tempdir().expect("a folder for the server");
+    let mut server = Server::start(data.path(), &[]);
+    let url = server.publish_url("restart");
+    let publisher = ffmpeg_push(&SHOW_SHORT_GOP, &url, Speed::RealTime);
+    sleep(PUSHED);
+    let index = server.index_url("restart");
+    let before = Multivariant::parse(&http::get(&index).text()).expect("a playlist");
+    assert!(server.stop(Signal::TERM).success());
+    assert_eq!(server.log_lines("publish ended").len(), 1);
+    drop(publisher);
+
+    let server = Server::start(data.path(), &[("hls.reconnect_window", "8s")]);
+    let index = server.index_url("restart");
+    let after = Multivariant::parse(&http::get(&index).text()).expect("a playlist");
+    assert_eq!(before.uri, after.uri, "viewers stay with their playlist");
+    let media = Media::parse(&http::get(&join(&index, &after.uri)).text()).expect("a playlist");
+    assert!(!media.ended, "players wait for more");
+    let again = ffmpeg_push(
+        &SHOW_SHORT_GOP,
+        &server.publish_url("restart"),
+        Speed::RealTime,
+    );
+    crate::support::wait_for("the recording to go on", Duration::from_secs(15), || {
+        let next = Media::parse(&http::get(&join(&index, &after.uri)).text()).ok()?;
+        (next.media_sequence + next.segments.len() as u64
+            > media.media_sequence + media.segments.len() as u64)
+            .then_some(())
+    });
+    drop(again);
+    finished(&index);
 }
 
 #[test]

@@ -55,8 +55,8 @@ impl Server {
     }
 
     fn wait_until_ready(&mut self) {
-        let health = self.url("/healthz");
-        wait_for("the server's /healthz", START_LIMIT, || {
+        let health = self.url("/readyz");
+        wait_for("the server's /readyz", START_LIMIT, || {
             assert!(
                 self.running.is_running(),
                 "the server ended at its start\n{}",
