@@ -1,6 +1,7 @@
 //! The composition root: makes the parts, joins them, and ends them in order.
 
 mod greeting;
+mod metering;
 mod one_port;
 mod publishing;
 mod settings;
@@ -80,6 +81,7 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
         TaskTracker::new(),
         Gate::default(),
     );
+    metering::begin(stop.clone());
     delivery.spawn(http::serve(
         http,
         gate.router(),
@@ -93,10 +95,12 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
         Listener::bind(address, config.rtmp.connections_max)
     })?;
     let rtmp_at = rtmp.local_addr().unwrap_or(config.rtmp.listen);
-    gate.open(http::router(control.clone()).merge(api::router(
-        control.clone(),
-        settings::places(&config, rtmp_at.port()),
-    )));
+    let places = settings::places(&config, rtmp_at.port());
+    gate.open(
+        http::router(control.clone())
+            .merge(api::metrics(control.clone(), settings::metrics(&config)))
+            .merge(api::router(control.clone(), places)),
+    );
     let sessions = TaskTracker::new();
     let leave = CancellationToken::new();
     let publishing = Publishing::new(control.clone(), &config, sessions.clone(), leave.clone());

@@ -13,7 +13,7 @@ mod values;
 pub use access::{Auth, ChannelKey, Publish};
 pub use compat::{Compat, Oss};
 pub use ingest::{Hls, Ingest, Rtmp, SecondPublisher};
-pub use serving::{AtStop, Http, Log, LogFormat, Stop};
+pub use serving::{AtStop, Http, Log, LogFormat, Metrics, Stop};
 pub use storage::{Catalog, Fsync, Spool, Store};
 pub use values::{Listen, Secret, Size, Span};
 

@@ -50,3 +50,4 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod metrics;

@@ -14,6 +14,7 @@ use crate::control::recording::Recording;
 use crate::flv::{self, TagKind};
 use crate::id::ChannelId;
 use crate::media::{Rope, Segment};
+use crate::metrics;
 use crate::net::{
     self, Accepted, Connection, Event, Message, MessageKind, Pace, PublishRequest, Refusal,
     StreamId, Timeouts,
@@ -79,6 +80,7 @@ pub async fn serve(
         message_size_max: settings.message_max,
         ..net::Config::default()
     };
+    let _open = metrics::RTMP_CONNECTIONS.hold();
     let mut connection = Connection::new(stream, peer, config, settings.timeouts, pace);
     let mut published = false;
     loop {
@@ -154,6 +156,7 @@ async fn publish(
         },
     };
     tracing::warn!(%remote, hub = %request.app, channel = %request.name, encoder = request.encoder, why, "publish refused");
+    metrics::REFUSED.add(1);
     connection.reject(stream, refusal, &why);
     false
 }
@@ -181,6 +184,7 @@ impl Publishing {
             channel = %key.channel, recording = %key.recording, %remote,
             encoder = request.encoder, continues = begin.continues, "publish started"
         );
+        metrics::SESSIONS.add(1);
         let ledger = claim.ledger().clone();
         let began = ledger.began();
         let mut output = Output::new(claim.disk_writer(), recording.clone(), ledger);
@@ -307,6 +311,7 @@ impl Publishing {
     async fn finish(mut self, end: &End) {
         self.pipeline.finish(clock::now());
         self.output.carry_out(&mut self.pipeline).await;
+        self.output.told.tell(&self.pipeline);
         let stats = self.pipeline.stats();
         let counts = self.counts();
         let dropped = counts.dropped;
@@ -366,6 +371,43 @@ struct Output {
     /// Lines that go to the index with the next segment: without one they are not worth a folder.
     notes: String,
     any: bool,
+    told: Told,
+}
+
+/// What the metrics know of this session.
+#[derive(Default)]
+struct Told {
+    bytes: u64,
+    video_frames: u64,
+    audio_frames: u64,
+    dropped: u64,
+}
+
+impl Told {
+    /// What has come since.
+    fn tell(&mut self, pipeline: &Pipeline) {
+        let stats = pipeline.stats();
+        let tell = |metric: &metrics::Counter, known: &mut u64, now: u64| {
+            metric.add(now.saturating_sub(*known));
+            *known = now;
+        };
+        tell(&metrics::INGEST_BYTES, &mut self.bytes, stats.bytes);
+        tell(
+            &metrics::VIDEO_FRAMES,
+            &mut self.video_frames,
+            stats.video_frames,
+        );
+        tell(
+            &metrics::AUDIO_FRAMES,
+            &mut self.audio_frames,
+            stats.audio_frames,
+        );
+        tell(
+            &metrics::DROPPED,
+            &mut self.dropped,
+            stats.dropped.values().sum(),
+        );
+    }
 }
 
 impl Output {
@@ -376,6 +418,7 @@ impl Output {
             ledger,
             notes: String::new(),
             any: false,
+            told: Told::default(),
         }
     }
 
@@ -393,7 +436,10 @@ impl Output {
                 }
                 Effect::Open(segment) => self.open(&segment).await,
                 Effect::Write(bytes) => self.writer.append(bytes).await,
-                Effect::Part(_) => self.writer.end_part().await,
+                Effect::Part(_) => {
+                    self.writer.end_part().await;
+                    self.told.tell(pipeline);
+                }
                 Effect::Segment {
                     segment,
                     target_duration_s,
@@ -430,6 +476,7 @@ impl Output {
         let news = move |result: Result<(), WriteError>| match result {
             Ok(()) => {
                 recording.list(segment.clone(), target_duration_s);
+                metrics::SEGMENTS.add(1);
                 ledger.segment(&segment, target_duration_s);
             }
             Err(error) => {
@@ -439,6 +486,7 @@ impl Output {
                     "segment is lost; the playlist shows a gap"
                 );
                 recording.list(gap.clone(), target_duration_s);
+                metrics::GAPS.add(1);
                 ledger.segment(&gap, target_duration_s);
             }
         };

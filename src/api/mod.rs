@@ -12,9 +12,12 @@ mod channels;
 mod docs;
 mod guard;
 mod history;
+mod metrics;
 mod rights;
 mod server;
 mod types;
+
+pub use metrics::{Readers, metrics};
 
 use crate::control::Control;
 use axum::Router;

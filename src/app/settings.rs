@@ -57,6 +57,14 @@ pub(super) fn places(config: &Config, rtmp_port: u16) -> api::Places {
     }
 }
 
+/// Who may read the metrics.
+pub(super) fn metrics(config: &Config) -> api::Readers {
+    match config.http.metrics {
+        config::Metrics::Open => api::Readers::All,
+        config::Metrics::Token => api::Readers::Token,
+    }
+}
+
 pub(super) fn http(config: &Config) -> http::Limits {
     http::Limits {
         connections_max: config.http.connections_max,

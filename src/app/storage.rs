@@ -1,6 +1,6 @@
 //! Opens the store with what writes into it, and finishes what a killed process was writing.
 
-use super::StartError;
+use super::{StartError, metering};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::control::Control;
@@ -77,6 +77,7 @@ pub(super) async fn take_up(
         cut_off.push((key, reconnect_window));
     }
     let found = recover::recover(disk, settings, &cut_off, clock::now());
+    metering::recovered(&found);
     if let Some(spool) = disk.spool() {
         let is_open = |key: &RecordingKey| disk.markers().join(key.marker()).exists();
         let resumed = spool.resume(is_open, Index::ends);

@@ -17,6 +17,18 @@ pub struct Http {
     pub connections_max: usize,
     /// Memory for segments that viewers want, in all.
     pub cache: Size,
+    /// Who may read `/metrics`.
+    pub metrics: Metrics,
+}
+
+/// Who may read `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metrics {
+    /// Anybody.
+    Open,
+    /// Whoever has an API token.
+    Token,
 }
 
 impl Default for Http {
@@ -26,6 +38,7 @@ impl Default for Http {
             public_url: String::new(),
             connections_max: 20_000,
             cache: Size(256 << 20),
+            metrics: Metrics::Open,
         }
     }
 }

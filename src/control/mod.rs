@@ -25,6 +25,7 @@ pub use auth::FirstStart;
 use crate::catalog::{self, Backlog, Catalog, CredentialRow, Health, SECRET};
 use crate::id::{ChannelId, ChannelName};
 use crate::key::{Container, MediaPath, RecordingKey};
+use crate::metrics;
 use crate::playlist::Document;
 use crate::store::disk::Disk;
 use crate::store::{self, Cached, Meta, Object, SegmentCache, Store};
@@ -336,6 +337,16 @@ impl Control {
     /// Ends the recordings that wait for their publishers to come back.
     pub async fn end_recordings(&self) {
         self.0.registry.end_all(self).await;
+    }
+
+    /// Tells the metrics what is so at this moment. Call it when somebody is about to read them.
+    pub fn measure(&self) {
+        metrics::PUBLISHERS.set(self.0.registry.live_names().len() as f64);
+        metrics::CACHE_BYTES.set(self.0.cache.weight() as f64);
+        let catalog = self.catalog_health();
+        metrics::CATALOG_ROWS.set(catalog.waiting as f64);
+        metrics::CATALOG_REFUSED.raise_to(catalog.refused);
+        self.0.disk.measure();
     }
 
     /// The playlist that `path` names.

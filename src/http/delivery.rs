@@ -6,6 +6,7 @@ use super::server::Peer;
 use crate::control::auth::{Denied, Playback, TOKEN};
 use crate::control::{Control, Lookup};
 use crate::key::{Container, MediaPath, RecordingKey};
+use crate::metrics;
 use crate::playlist::{Document, Freshness};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, State};
@@ -142,6 +143,7 @@ async fn find(
         }
     };
     let mut document = document.map_err(missing)?;
+    metrics::PLAYLISTS.add(1);
     if matches!(parsed, MediaPath::Media(_)) {
         control.viewed(parsed.channel(), asked.viewer);
     }

@@ -1,6 +1,7 @@
 //! A stream that breaks when nothing moves: a peer that neither reads nor writes gives its
 //! connection back, at whatever point of the protocol it fell silent.
 
+use crate::metrics;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -63,6 +64,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Quiet<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        count(&polled);
         self.watch(polled, cx)
     }
 
@@ -72,6 +74,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Quiet<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        count(&polled);
         self.watch(polled, cx)
     }
 
@@ -86,6 +89,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Quiet<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+fn count(written: &Poll<io::Result<usize>>) {
+    if let Poll::Ready(Ok(bytes)) = written {
+        metrics::HTTP_SENT.add(*bytes as u64);
     }
 }
 

@@ -1,8 +1,9 @@
 //! Connections: HTTP/1.1 and HTTP/2 without negotiation on one port, all of them bounded.
 
 use super::quiet::Quiet;
+use crate::metrics;
 use axum::Router;
-use hyper::Request;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -153,12 +154,17 @@ impl Server {
             .map_request(move |mut request: Request<_>| {
                 request.extensions_mut().insert(Peer(peer));
                 request
+            })
+            .map_response(|response: Response<_>| {
+                count(response.status().as_u16());
+                response
             });
         let service = TowerToHyperService::new(service);
         let connection = self.builder.serve_connection(io, service);
         let connection = self.graceful.watch(connection.into_owned());
         let abort = self.abort.clone();
         async move {
+            let _open = metrics::HTTP_CONNECTIONS.hold();
             tokio::select! {
                 result = connection => if let Err(error) = result {
                     tracing::debug!("http: a connection broke: {error}");
@@ -167,6 +173,17 @@ impl Server {
             }
         }
     }
+}
+
+fn count(status: u16) {
+    let class = match status {
+        ..200 => &metrics::HTTP_INFORMED,
+        200..300 => &metrics::HTTP_OK,
+        300..400 => &metrics::HTTP_REDIRECTED,
+        400..500 => &metrics::HTTP_REFUSED,
+        _ => &metrics::HTTP_FAILED,
+    };
+    class.add(1);
 }
 
 fn builder(limits: Limits) -> Builder<TokioExecutor> {

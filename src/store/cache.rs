@@ -1,6 +1,7 @@
 //! Segments in memory: one cache for the whole process, bounded by bytes, shared by all readers.
 
 use super::{Error, Meta, Store, error};
+use crate::metrics;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -101,8 +102,14 @@ impl SegmentCache {
     /// disturb the others.
     pub async fn get_or_read(&self, store: &Store, object: &str) -> Result<Cached, Error> {
         match self.get(object) {
-            Some(bytes) => Ok(Cached::Whole(bytes)),
-            None => self.join(store, object).await,
+            Some(bytes) => {
+                metrics::CACHE_HITS.add(1);
+                Ok(Cached::Whole(bytes))
+            }
+            None => {
+                metrics::CACHE_MISSES.add(1);
+                self.join(store, object).await
+            }
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) use files::remove_empty;
 
 use super::Spool;
 use crate::clock;
+use crate::metrics;
 use bytes::Bytes;
 use files::{append, create_marker, make_folder, open_index, sync_folder};
 use std::collections::HashMap;
@@ -186,6 +187,16 @@ impl Disk {
         self.0.spool.as_ref()
     }
 
+    /// Tells the metrics what waits for the threads, and what is in the spool.
+    pub fn measure(&self) {
+        let threads = self.0.threads.iter();
+        let waiting: usize = threads.map(|to| to.max_capacity() - to.capacity()).sum();
+        metrics::DISK_JOBS.set(waiting as f64);
+        if let Some(spool) = self.spool() {
+            spool.measure();
+        }
+    }
+
     /// The directory of the markers.
     pub fn markers(&self) -> &Path {
         &self.0.markers
@@ -352,6 +363,7 @@ impl Thread {
                     lost,
                     done,
                 } => {
+                    metrics::DISK_LAG.record(clock::monotonic().saturating_duration_since(since));
                     done(self.store(writer, index, &line, &lost));
                 }
                 Job::Line { index, line, done } => done(self.note(writer, index, &line)),

@@ -19,6 +19,7 @@ use super::{Error, Store};
 use crate::clock;
 use crate::id::RecordingId;
 use crate::key::RecordingKey;
+use crate::metrics;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -118,8 +119,10 @@ struct Shipment {
 
 #[derive(Default)]
 struct State {
-    /// Segments that no upload has been begun for.
+    /// Segments that are not confirmed, in order.
     queue: VecDeque<Item>,
+    /// For so many of them uploads have begun.
+    begun: usize,
     /// Length of the index in the spool.
     index_len: u64,
     /// Length of the index up to which everything is confirmed.
@@ -134,6 +137,8 @@ struct Item {
     size: u64,
     /// Length of the index that speaks of it; 0 if it does not yet.
     index_len: u64,
+    /// When it was finished, in milliseconds since the Unix epoch.
+    since_ms: i64,
 }
 
 impl Spool {
@@ -245,6 +250,21 @@ impl Spool {
         }
     }
 
+    /// Tells the metrics what is in it.
+    pub fn measure(&self) {
+        let now_ms = clock::now().unix_ms();
+        let (mut segments, mut oldest_ms) = (0, now_ms);
+        for shipment in self.0.shipments().values() {
+            let state = shipment.lock();
+            segments += state.queue.len();
+            oldest_ms = oldest_ms.min(state.queue.front().map_or(now_ms, |item| item.since_ms));
+        }
+        metrics::SPOOL_BYTES.set(self.used() as f64);
+        metrics::SPOOL_LIMIT.set(self.0.settings.limit as f64);
+        metrics::SPOOL_SEGMENTS.set(segments as f64);
+        metrics::SPOOL_AGE.set((now_ms - oldest_ms) as f64 / 1000.0);
+    }
+
     fn share(&self) -> u64 {
         self.used().saturating_mul(100) / self.0.settings.limit.max(1)
     }
@@ -289,6 +309,7 @@ impl Spool {
             object,
             size,
             index_len: index_len.unwrap_or(0),
+            since_ms: clock::now().unix_ms(),
         });
         drop(state);
         shipment.wake.notify_one();
@@ -358,14 +379,19 @@ impl Inner {
 
     /// Tries until it is confirmed.
     async fn upload(self: Arc<Self>, item: Item) -> Item {
+        let began = clock::monotonic();
         let path = self.root.join(&item.object);
         let mut pause = Pause::new(&self, &item.object);
         loop {
             let permit = self.uploads.acquire().await; // never closed
+            let flying = metrics::UPLOADS.hold();
             let result = self.store.upload(&item.object, &path, item.size).await;
-            drop(permit);
+            drop((permit, flying));
             match result {
-                Ok(()) => return item,
+                Ok(()) => {
+                    metrics::UPLOAD_SECONDS.record(clock::monotonic() - began);
+                    return item;
+                }
                 Err(error) => pause.after(&error).await,
             }
         }
@@ -375,8 +401,9 @@ impl Inner {
         let mut pause = Pause::new(self, &published.object);
         loop {
             let permit = self.uploads.acquire().await; // never closed
+            let flying = metrics::UPLOADS.hold();
             let result = self.store.publish(&published).await;
-            drop(permit);
+            drop((permit, flying));
             match result {
                 Ok(()) => return,
                 Err(error) => pause.after(&error).await,
@@ -461,7 +488,10 @@ impl Shipping {
     }
 
     fn next_item(&self) -> Option<Item> {
-        self.shipment.lock().queue.pop_front()
+        let mut state = self.shipment.lock();
+        let item = state.queue.get(state.begun).cloned()?;
+        state.begun += 1;
+        Some(item)
     }
 
     /// Called while nothing is under way: lines after the last segment are confirmed with it.
@@ -475,7 +505,8 @@ impl Shipping {
 
     /// Whether so much waits that playlists would only be overtaken.
     fn more_is_ready(&self) -> bool {
-        self.shipment.lock().queue.len() > UPLOADS_PER_RECORDING
+        let state = self.shipment.lock();
+        state.queue.len() - state.begun > UPLOADS_PER_RECORDING
     }
 
     fn confirmed_len(&self) -> u64 {
@@ -486,7 +517,11 @@ impl Shipping {
         {
             let mut state = self.shipment.lock();
             state.confirmed_len = state.confirmed_len.max(item.index_len);
+            state.queue.pop_front();
+            state.begun -= 1;
         }
+        metrics::STORED_SEGMENTS.add(1);
+        metrics::STORED_BYTES.add(item.size);
         self.media_since += item.size;
         let path = self.spool.0.root.join(&item.object);
         self.kept.push_back(item);

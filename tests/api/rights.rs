@@ -9,6 +9,7 @@ const PUBLIC: &[(&str, u16)] = &[
     ("/", 200),
     ("/healthz", 200),
     ("/readyz", 200),
+    ("/metrics", 200),
     ("/api/openapi.json", 200),
     ("/api/docs", 200),
     ("/api/v1/live", 200),
@@ -97,6 +98,53 @@ fn every_route_wants_its_token() {
         }
     }
     assert_eq!(walked, 24);
+}
+
+#[test]
+fn metrics_are_for_all_or_for_tokens_that_see_the_whole_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(
+        folder.path(),
+        &[
+            "http.metrics=token",
+            "auth.publish=open",
+            "store.fsync=segment",
+        ],
+    );
+    let admin = server.token.clone().expect("the first start");
+    let token = |hub: Option<&str>| {
+        let body = json!({"name": "p", "scope": "read", "hub": hub});
+        let made = server.ask(&admin, "POST", "/api/v1/tokens", Some(body));
+        made.json()["token"].as_str().expect("shown").to_owned()
+    };
+    let url = format!("{}/metrics", server.http);
+    for (token, status) in [
+        (None, 401),
+        (Some("ms_wrong".to_owned()), 401),
+        (Some(token(Some("live"))), 403),
+        (Some(token(None)), 200),
+    ] {
+        assert_eq!(ask(&url, "GET", token.as_deref(), None).status, status);
+    }
+    let value = |name: &str| {
+        let text = server.ask(&admin, "GET", "/metrics", None).text;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.unwrap_or_else(|| panic!("{name} in\n{text}"));
+        value.trim().parse::<f64>().expect("a number")
+    };
+    assert_eq!(value("millstream_publishers"), 0.0);
+    let _push = Push::start(&server.rtmp("live/measured"));
+    wait_for("segments", Duration::from_secs(20), || {
+        (value("millstream_segments_total{state=\"whole\"}") >= 2.0).then_some(())
+    });
+    assert_eq!(value("millstream_publishers"), 1.0);
+    assert_eq!(value("millstream_rtmp_connections"), 1.0);
+    assert!(value("millstream_ingest_frames_total{kind=\"video\"}") > 20.0);
+    assert!(value("millstream_ingest_bytes_total") > 1000.0);
+    assert!(value("millstream_disk_queue_seconds_count") >= 2.0);
+    assert!(value("millstream_http_responses_total{class=\"4xx\"}") >= 3.0);
+    assert!(value("millstream_http_sent_bytes_total") > 1000.0);
+    assert!(value("process_resident_memory_bytes") > 1e6);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 /// Object names of all indexes below `root`.
 pub(super) fn find_indexes(root: &Path) -> io::Result<Vec<String>> {
@@ -53,11 +54,20 @@ pub(super) fn unconfirmed(
                 object,
                 size,
                 index_len,
+                since_ms: modified_ms(&meta),
             },
         ));
     }
     items.sort_unstable_by_key(|(number, _)| *number);
     Ok((items.into_iter().map(|(_, item)| item).collect(), bytes))
+}
+
+fn modified_ms(meta: &fs::Metadata) -> i64 {
+    let since = meta.modified().ok();
+    let since = since.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }
 
 /// Length of the index before the line of `first`, which is not confirmed.

@@ -3,6 +3,7 @@
 use super::super::Error;
 use super::Inner;
 use crate::clock;
+use crate::metrics;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ impl<'a> Pause<'a> {
     /// After a failure.
     pub(super) async fn after(&mut self, error: &Error) {
         let failures = self.inner.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        metrics::STORE_FAILURES.add(1);
         if self.inner.may_warn(&self.inner.warned_of_failure) {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::warn!(
