@@ -1,0 +1,325 @@
+//! One thread that writes files: the jobs of its writers, in order.
+
+use super::files::{append, create_marker, make_folder, open_index, remove_empty, sync_folder};
+use super::{Fsync, Job, Queued, WriteError, failed};
+use crate::clock;
+use crate::metrics;
+use crate::store::Spool;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// A job that waited longer than this is worth a line in the log: the disk is slower than the publishers.
+const LAG_WARN: Duration = Duration::from_secs(1);
+/// Such lines come at most this often.
+const LAG_WARN_INTERVAL: Duration = Duration::from_secs(10);
+/// Lines owed to the index of one recording, in bytes; a day of gaps and more.
+const OWED_MAX: usize = 8 << 20;
+/// A marker is written over its predecessor in one page, which needs no room on a full disk and is
+/// whole whenever the process is killed.
+const MARKER_PAGE: usize = 4096;
+
+/// One of the threads, and the files that it has open.
+pub(super) struct Thread {
+    root: PathBuf,
+    markers_root: PathBuf,
+    fsync: Fsync,
+    spool: Option<Spool>,
+    open: HashMap<u64, Growing>,
+    /// The index that each writer appended to last.
+    index: HashMap<u64, (String, File)>,
+    /// The folder that each writer made last.
+    folder: HashMap<u64, PathBuf>,
+    /// The marker of each writer.
+    markers: HashMap<u64, (String, File)>,
+    /// Lines that could not be appended, by index.
+    owed: HashMap<String, String>,
+    warned: Option<Instant>,
+}
+
+/// A file without its name yet.
+struct Growing {
+    object: String,
+    path: PathBuf,
+    file: Result<File, WriteError>,
+    size: u64,
+}
+
+impl Thread {
+    pub(super) fn new(root: &Path, markers: &Path, fsync: Fsync, spool: Option<Spool>) -> Self {
+        Self {
+            root: root.to_owned(),
+            markers_root: markers.to_owned(),
+            fsync,
+            spool,
+            open: HashMap::new(),
+            index: HashMap::new(),
+            folder: HashMap::new(),
+            markers: HashMap::new(),
+            owed: HashMap::new(),
+            warned: None,
+        }
+    }
+
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Queued>) {
+        while let Some(Queued { writer, since, job }) = jobs.blocking_recv() {
+            self.watch_lag(since, jobs.len());
+            match job {
+                Job::Open {
+                    object,
+                    marker,
+                    text,
+                } => {
+                    self.mark(writer, marker, text);
+                    self.open(writer, &object);
+                }
+                Job::Append { bytes } => self.append(writer, &bytes),
+                Job::EndPart if self.fsync == Fsync::Part => self.sync(writer),
+                Job::EndPart => {}
+                Job::Finish {
+                    index,
+                    line,
+                    lost,
+                    done,
+                } => {
+                    metrics::DISK_LAG.record(clock::monotonic().saturating_duration_since(since));
+                    done(self.store(writer, index, &line, &lost));
+                }
+                Job::Line { index, line, done } => done(self.note(writer, index, &line)),
+                Job::Unmark { marker, index } => self.unmark(&marker, &index),
+                Job::Flush { done } => {
+                    // Nobody waits any more if this fails.
+                    let _ = done.send(());
+                }
+                Job::Close => {
+                    self.folder.remove(&writer);
+                    self.markers.remove(&writer);
+                    self.index.remove(&writer);
+                    if let (Some(open), Some(spool)) = (self.open.remove(&writer), &self.spool) {
+                        spool.shrank(open.size);
+                    }
+                }
+            }
+        }
+    }
+
+    fn watch_lag(&mut self, since: Instant, waiting: usize) {
+        let now = clock::monotonic();
+        let lag = now.saturating_duration_since(since);
+        let quiet = self.warned.is_none_or(|at| now - at > LAG_WARN_INTERVAL);
+        if lag > LAG_WARN && quiet {
+            self.warned = Some(now);
+            tracing::warn!(
+                lag_ms = lag.as_millis(),
+                waiting,
+                root = %self.root.display(),
+                "the disk is slower than the publishers; they are slowed down"
+            );
+        }
+    }
+
+    /// Without its marker a segment that a crash cuts off stays without a name; it is written all the same.
+    fn mark(&mut self, writer: u64, marker: String, text: String) {
+        let mut page = text.into_bytes();
+        page.resize(page.len().next_multiple_of(MARKER_PAGE), b' ');
+        let path = self.markers_root.join(&marker);
+        let known = self.markers.remove(&writer);
+        let known = known.filter(|(name, _)| *name == marker);
+        // With `segment` a power cut may cost the open segment, but the recording must be found.
+        let sync = match self.fsync {
+            Fsync::None => false,
+            Fsync::Segment => known.is_none(),
+            Fsync::Part => true,
+        };
+        let write = || -> io::Result<File> {
+            let mut file = match known {
+                Some((_, file)) => file,
+                None => create_marker(&self.markers_root, &path, self.fsync)?,
+            };
+            file.rewind()?;
+            file.write_all(&page)?;
+            if sync {
+                file.sync_data()?;
+            }
+            Ok(file)
+        };
+        match write() {
+            Ok(file) => {
+                self.markers.insert(writer, (marker, file));
+            }
+            Err(error) => {
+                let path = path.display();
+                tracing::error!(%path, %error, "a marker cannot be written; a crash now costs the open segment");
+            }
+        }
+    }
+
+    fn unmark(&mut self, marker: &str, index: &str) {
+        if self.owed.contains_key(index) {
+            return;
+        }
+        if let Some(spool) = &self.spool {
+            spool.ended(index);
+        }
+        let path = self.markers_root.join(marker);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::error!(path = %path.display(), %error, "a marker cannot be removed");
+            }
+            _ => remove_empty(&self.markers_root, path.parent()),
+        }
+    }
+
+    fn open(&mut self, writer: u64, object: &str) {
+        let path = self.root.join(format!("{object}.part"));
+        let file = match self.spool.as_ref().is_none_or(Spool::has_room) {
+            true => self.create(writer, &path),
+            false => Err(failed("write", &path)(io::Error::new(
+                io::ErrorKind::StorageFull,
+                "the spool has reached its limit",
+            ))),
+        };
+        let object = object.to_owned();
+        let growing = Growing {
+            object,
+            path,
+            file,
+            size: 0,
+        };
+        if let Some(given_up) = self.open.insert(writer, growing) {
+            self.give_up(&given_up);
+        }
+    }
+
+    /// Half a segment is of no use, and its room may be just what is missing.
+    fn give_up(&mut self, growing: &Growing) {
+        let _ = std::fs::remove_file(&growing.path);
+        if let Some(spool) = &self.spool {
+            spool.shrank(growing.size);
+        }
+    }
+
+    fn create(&mut self, writer: u64, path: &Path) -> Result<File, WriteError> {
+        let folder = path.parent().unwrap_or(&self.root);
+        if self.folder.get(&writer).map(PathBuf::as_path) != Some(folder) {
+            make_folder(&self.root, folder, self.fsync)
+                .map_err(failed("make the folder", folder))?;
+            self.folder.insert(writer, folder.to_owned());
+        }
+        let file = File::create(path).map_err(failed("create", path))?;
+        if self.fsync == Fsync::Part {
+            sync_folder(folder).map_err(failed("sync the folder", folder))?;
+        }
+        Ok(file)
+    }
+
+    fn append(&mut self, writer: u64, bytes: &[u8]) {
+        let Some(growing) = self.open.get_mut(&writer) else {
+            return;
+        };
+        if let Ok(file) = &mut growing.file
+            && let Err(error) = file.write_all(bytes)
+        {
+            growing.file = Err(failed("write", &growing.path)(error));
+        }
+        if let (Ok(_), Some(spool)) = (&growing.file, &self.spool) {
+            growing.size += bytes.len() as u64;
+            spool.grew(bytes.len() as u64);
+        }
+    }
+
+    fn sync(&mut self, writer: u64) {
+        let Some(growing) = self.open.get_mut(&writer) else {
+            return;
+        };
+        if let Ok(file) = &mut growing.file
+            && let Err(error) = file.sync_data()
+        {
+            growing.file = Err(failed("sync", &growing.path)(error));
+        }
+    }
+
+    /// Gives the open object its name; returns it and its size, if there was one.
+    fn finish(&mut self, writer: u64) -> Result<Option<(String, u64)>, WriteError> {
+        if self.fsync != Fsync::None {
+            self.sync(writer);
+        }
+        let Some(growing) = self.open.remove(&writer) else {
+            return Ok(None);
+        };
+        let named = growing.path.with_extension("");
+        let rename = |()| std::fs::rename(&growing.path, &named).map_err(failed("name", &named));
+        let whole = growing.file.as_ref().map(drop).map_err(Clone::clone);
+        if let Err(error) = whole.and_then(rename) {
+            self.give_up(&growing);
+            self.folder.remove(&writer);
+            return Err(error);
+        }
+        if let (true, Some(folder)) = (self.fsync != Fsync::None, named.parent()) {
+            sync_folder(folder).map_err(failed("sync the folder", folder))?;
+        }
+        Ok(Some((growing.object, growing.size)))
+    }
+
+    /// Appends to an index; returns its length.
+    fn line(&mut self, writer: u64, index: String, line: &str) -> Result<u64, WriteError> {
+        let path = self.root.join(&index);
+        let mut text = self.owed.remove(&index).unwrap_or_default();
+        text += line;
+        let file = match self.index.remove(&writer) {
+            Some((known, file)) if known == index => Ok(file),
+            _ => open_index(&self.root, &path, self.fsync),
+        };
+        let appended = file.and_then(|mut file| {
+            let len = append(&mut file, &text, self.fsync)?;
+            self.index.insert(writer, (index.clone(), file));
+            Ok(len)
+        });
+        if appended.is_err() {
+            if text.len() <= OWED_MAX {
+                self.owed.insert(index, text);
+            } else {
+                tracing::error!(index, "too many lines are owed; the index has a hole");
+            }
+        }
+        appended.map_err(failed("append to", &path))
+    }
+
+    /// Data, then index: what was written gets its name, then its line, and goes on to the spool.
+    fn store(
+        &mut self,
+        writer: u64,
+        index: String,
+        line: &str,
+        lost: &str,
+    ) -> Result<(), WriteError> {
+        let finished = self.finish(writer);
+        let line = if finished.is_ok() { line } else { lost };
+        let index_len = self.line(writer, index.clone(), line).inspect_err(|error| {
+            // The bytes have their name, by which a start after a crash finds them.
+            tracing::error!(%error, source = %error.source, "an index is behind; its line waits");
+        });
+        let index_len = index_len.ok();
+        if let Some(spool) = &self.spool {
+            match (&finished, index_len) {
+                (Ok(Some((object, size))), _) => {
+                    spool.stored(object.clone(), *size, &index, index_len);
+                }
+                (_, Some(index_len)) => spool.noted(&index, index_len),
+                (_, None) => {}
+            }
+        }
+        finished.map(drop)
+    }
+
+    fn note(&mut self, writer: u64, index: String, line: &str) -> Result<(), WriteError> {
+        let index_len = self.line(writer, index.clone(), line)?;
+        if let Some(spool) = &self.spool {
+            spool.noted(&index, index_len);
+        }
+        Ok(())
+    }
+}
