@@ -2,7 +2,7 @@
 # Prepares what cargo does not bring. Every step looks first and is quick when there is nothing to do.
 #
 #   setup.sh web     hls.js for the server's page, into web/vendor (the server builds and runs without it)
-#   setup.sh tests   the above, and what the tests drive: ffmpeg (Debian's and a newer one), Chromium, curl, PostgreSQL, SeaweedFS, the OSS SDK
+#   setup.sh tests   the above, and what the tests drive: ffmpeg (Debian's and a newer one), Chromium, curl, openssl, PostgreSQL, SeaweedFS, the OSS SDK
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,7 @@ main() {
             echo "setup: going on without hls.js: the page at / cannot play" >&2
         ;;
     tests)
-        packages ffmpeg:ffmpeg ffprobe:ffmpeg chromium:chromium curl:curl cc:gcc pg_ctlcluster:postgresql \
+        packages ffmpeg:ffmpeg ffprobe:ffmpeg chromium:chromium curl:curl openssl:openssl cc:gcc pg_ctlcluster:postgresql \
             node:nodejs npm:npm python3:python3 python3-venv:python3-venv
         rust_components
         npm_packages

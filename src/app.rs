@@ -1,6 +1,7 @@
 //! The composition root: makes the parts, joins them, and ends them in order.
 
 mod greeting;
+mod listening;
 mod metering;
 mod one_port;
 mod publishing;
@@ -16,9 +17,10 @@ use crate::control::auth::Caller;
 use crate::control::{self, Control, FirstStart};
 use crate::id::ChannelId;
 use crate::key::RecordingKey;
-use crate::net::{self, Listener};
+use crate::net;
 use crate::{api, clock, http};
 use http::Gate;
+use listening::Doors;
 use publishing::Publishing;
 use signals::Signals;
 use std::io;
@@ -65,6 +67,9 @@ pub enum StartError {
     /// A configured host stands for something that is no bucket.
     #[error("configuration: compat.oss.cnames: {0}")]
     Oss(#[from] oss::NoBucket),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] net::TlsError),
     /// A configured name is none.
     #[error(transparent)]
     Config(#[from] config::ConfigError),
@@ -74,28 +79,25 @@ pub enum StartError {
 pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let began = clock::monotonic();
     let mut signals = Signals::new();
-    let http = listen("HTTP", config.http.listen, net::listen)?;
-    let http_at = http.local_addr().unwrap_or(config.http.listen);
-    let (stop, delivery, gate) = (
-        CancellationToken::new(),
-        TaskTracker::new(),
-        Gate::default(),
-    );
+    let doors = Doors::new(&config)?;
+    let http = doors.listen_http(&config)?;
+    let (stop, delivery) = (CancellationToken::new(), TaskTracker::new());
+    let gate = Gate::default();
     metering::begin(stop.clone());
-    delivery.spawn(http::serve(
-        http,
-        gate.router(),
-        settings::http(&config),
-        stop.clone(),
-    ));
+    for listener in http.listeners {
+        delivery.spawn(http::serve(
+            listener,
+            gate.router(),
+            settings::http(&config),
+            doors.front.clone(),
+            stop.clone(),
+        ));
+    }
     let control = make_control(&config).await?;
     let cut_off = storage::take_up(&control, &config).await?;
     let first = prepare(&control, &config, cut_off).await?;
-    let rtmp = listen("RTMP", config.rtmp.listen, |address| {
-        Listener::bind(address, config.rtmp.connections_max)
-    })?;
-    let rtmp_at = rtmp.local_addr().unwrap_or(config.rtmp.listen);
-    let places = settings::places(&config, rtmp_at.port());
+    let rtmp = doors.listen_rtmp(&config)?;
+    let places = settings::places(&config, rtmp.at.port());
     gate.open(
         http::router(control.clone())
             .merge(api::metrics(control.clone(), settings::metrics(&config)))
@@ -104,25 +106,30 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let sessions = TaskTracker::new();
     let leave = CancellationToken::new();
     let publishing = Publishing::new(control.clone(), &config, sessions.clone(), leave.clone());
-    publishing::foreign_apis(&config, &publishing, &stop, &delivery)?;
-    let accepting = tokio::spawn(publishing::accept(rtmp, publishing));
-    greeting::greet(&config, first.as_ref(), rtmp_at, http_at, demo);
+    publishing::foreign_apis(&config, &doors, &publishing, &stop, &delivery)?;
+    let accept = |listener| tokio::spawn(publishing::accept(listener, publishing.clone()));
+    let accepting = rtmp.listeners.into_iter().map(accept).collect();
+    greeting::greet(&config, first.as_ref(), rtmp.at, http.at, demo);
+    tokio::spawn(doors.clone().watch_certificate(stop.clone()));
     tokio::spawn(restore(control.clone(), stop.clone()));
     if demo {
         tokio::spawn(greeting::publish_demo(
             control.clone(),
-            rtmp_at.port(),
+            rtmp.at.port(),
             stop.clone(),
         ));
     }
-    tracing::info!(rtmp = %rtmp_at, http = %http_at, start_ms = (clock::monotonic() - began).as_millis(), "ready");
+    if rtmp.tls_at.is_some() || http.tls_at.is_some() {
+        tracing::info!(rtmps = ?rtmp.tls_at, https = ?http.tls_at, "TLS");
+    }
+    tracing::info!(rtmp = %rtmp.at, http = %http.at, start_ms = (clock::monotonic() - began).as_millis(), "ready");
 
     signals.stop().await;
     let stopping = Stopping {
         control,
         sessions,
         leave,
-        accepting: vec![accepting],
+        accepting,
         stop,
         delivery,
     };

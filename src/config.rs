@@ -5,6 +5,7 @@
 
 mod access;
 mod compat;
+mod edge;
 mod ingest;
 mod serving;
 mod storage;
@@ -12,6 +13,7 @@ mod values;
 
 pub use access::{Auth, ChannelKey, Publish};
 pub use compat::{Compat, Oss};
+pub use edge::{Net, Tls};
 pub use ingest::{Hls, Ingest, Rtmp, SecondPublisher};
 pub use serving::{AtStop, Http, Log, LogFormat, Metrics, Stop};
 pub use storage::{Catalog, Fsync, Spool, Store};
@@ -31,6 +33,10 @@ const ENV_PREFIX: &str = "MILLSTREAM__";
 pub struct Config {
     /// Folder of everything that is kept.
     pub data_dir: PathBuf,
+    /// All listeners.
+    pub net: Net,
+    /// Their certificate.
+    pub tls: Tls,
     /// RTMP listener.
     pub rtmp: Rtmp,
     /// HTTP listener.
@@ -59,6 +65,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("data"),
+            net: Net::default(),
+            tls: Tls::default(),
             rtmp: Rtmp::default(),
             http: Http::default(),
             hls: Hls::default(),
@@ -121,6 +129,8 @@ impl Config {
         self.spool.check()?;
         self.catalog.check()?;
         self.stop.check()?;
+        Tls::check(self)?;
+        self.rtmp.check()?;
         self.compat.oss.check()
     }
 }
@@ -133,8 +143,15 @@ fn scalar(value: &str) -> figment::value::Value {
     match value {
         "true" => true.into(),
         "false" => false.into(),
+        // A list or a table, as they are written in the environment; an address such as [::]:80 is none.
+        text if text.starts_with('[') && text.ends_with(']') => parsed(text),
+        text if text.starts_with('{') && text.ends_with('}') => parsed(text),
         text => text.into(),
     }
+}
+
+fn parsed(text: &str) -> figment::value::Value {
+    text.parse().unwrap_or_else(|_| text.into())
 }
 
 /// figment's error with the nearest known key for an unknown one.
@@ -217,6 +234,9 @@ mod tests {
         check("compat.oss.security_tokens.a=b", "no access key");
         check("catalog.url=mysql://x", "catalog.url");
         check("stop.timeout=1s", "stop.timeout");
+        check("rtmp.tls_listen=[::]:1936", "tls.certificate");
+        check("rtmp.pending_max=0", "rtmp.pending_max");
+        check("net.trusted_proxies=[10.0.0.0]", "trusted_proxies");
         check("nothing", "key=value");
     }
 
@@ -230,5 +250,9 @@ mod tests {
         );
         assert_eq!(set("auth.publish=open").auth.publish, Publish::Open);
         assert_eq!(set("hls.window=12").hls.window, 12);
+        let proxies = set("net.trusted_proxies=[\"10.0.0.0/8\"]")
+            .net
+            .trusted_proxies;
+        assert_eq!(proxies, ["10.0.0.0/8".parse().expect("a network")]);
     }
 }

@@ -16,8 +16,8 @@ use crate::id::ChannelId;
 use crate::media::{Rope, Segment};
 use crate::metrics;
 use crate::net::{
-    self, Accepted, Connection, Event, Message, MessageKind, Pace, PublishRequest, Refusal,
-    StreamId, Timeouts,
+    self, Accepted, Connection, Event, Message, MessageKind, Pace, Place, Progress, PublishRequest,
+    Refusal, StreamId, Timeouts,
 };
 use crate::pipeline::{Effect, Pipeline, Policy};
 use crate::store::disk::{WriteError, Writer};
@@ -74,27 +74,36 @@ pub async fn serve(
     let Accepted {
         stream,
         peer,
-        permit,
+        place,
+        since,
     } = accepted;
     let config = net::Config {
         message_size_max: settings.message_max,
         ..net::Config::default()
     };
     let _open = metrics::RTMP_CONNECTIONS.hold();
-    let mut connection = Connection::new(stream, peer, config, settings.timeouts, pace);
+    let timeouts = settings.timeouts;
+    let mut connection = Connection::new(stream, peer, since, config, timeouts, pace);
+    let displaced = place.displaced();
+    tokio::pin!(displaced);
     let mut published = false;
     loop {
         let event = tokio::select! {
             event = connection.next() => event,
             () = leave.cancelled() => break,
+            () = &mut displaced => {
+                tracing::debug!(remote = %peer, stage = ?connection.stage(), "closed: it made room for another");
+                break;
+            }
         };
         match event {
             Ok(Some(Event::Publish(request))) => {
                 published = true;
-                if !publish(&control, &*door, settings, &mut connection, request).await {
+                if !publish(&control, &*door, settings, &mut connection, &place, request).await {
                     break;
                 }
             }
+            Ok(Some(Event::Connected(_))) => place.reached(Progress::Greeted),
             Ok(Some(_)) => {}
             Ok(None) => {
                 if !published && connection.received() > 0 {
@@ -110,7 +119,7 @@ pub async fn serve(
         }
     }
     connection.close().await;
-    drop(permit);
+    drop(place);
 }
 
 /// One publish, from the request to its end; false if the connection is done with.
@@ -119,6 +128,7 @@ async fn publish(
     door: &dyn Door,
     settings: Settings,
     connection: &mut Connection,
+    place: &Place,
     request: PublishRequest,
 ) -> bool {
     let remote = connection.peer();
@@ -148,6 +158,7 @@ async fn publish(
             Err(refused) => (Refusal::BadName, refused.to_string()),
             Ok(claim) => {
                 connection.accept(stream);
+                place.reached(Progress::Settled);
                 return Publishing::begin(claim, settings, &request, remote)
                     .await
                     .run(connection, stream)

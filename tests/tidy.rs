@@ -40,7 +40,8 @@ const TABLE: &[Row] = &[
     ("publish",  &["id", "media", "clock", "net", "flv", "pipeline", "store", "control"],    Edge),
     // A cut-off segment is read back by the muxer's own hand, and ends as the segmenter would end it.
     ("recover",  &["id", "key", "media", "mux", "segment", "store", "control"],              Edge),
-    ("http",     &["id", "key", "playlist", "store", "control"],                             Edge),
+    // Connections come in at one door, whatever they speak: places, TLS, proxies.
+    ("http",     &["id", "key", "clock", "net", "playlist", "store", "control"],             Edge),
     ("api",      &["id", "key", "control", "http"],                                          Edge),
     // The clock: a signature has its time.
     ("compat",   &["id", "clock", "control", "http"],                                        Edge),

@@ -1,8 +1,9 @@
 //! RTMP and HTTP on one port: for APIs whose publish URLs carry the port of their HTTP endpoint.
 
-use crate::http::{self, Server};
-use crate::net::{Accepted, Listener, Speaks, speaks};
+use crate::http::{Front, Limits, Server};
+use crate::net::{Accepted, Arrival, First, Listener, NoEntry, first};
 use axum::Router;
+use std::io;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -11,44 +12,50 @@ use tokio_util::sync::CancellationToken;
 const FIRST_BYTE_MAX: Duration = Duration::from_secs(10);
 
 /// Gives each connection of `listener` to `rtmp` or to `router`, until `stop`; then finishes the
-/// HTTP answers under way. A connection counts against the listener's limit for as long as it is
-/// open, whatever it speaks.
+/// HTTP answers under way. A connection has one of the listener's places for as long as it is open,
+/// whatever it speaks.
 pub(super) async fn serve(
-    listener: Listener,
+    mut listener: Listener,
     router: Router,
+    limits: Limits,
+    front: Front,
     rtmp: impl Fn(Accepted),
     stop: CancellationToken,
 ) {
-    let server = Server::new(router, http::Limits::default());
-    // As many as the listener has permits, at most.
-    let mut greeting = JoinSet::new();
+    let server = Server::new(router, limits, front);
+    // As many as the listener has places, at most.
+    let mut entering = JoinSet::new();
     loop {
-        let (accepted, speaks) = tokio::select! {
-            accepted = listener.accept() => {
-                greeting.spawn(async {
-                    let speaks = speaks(&accepted.stream, FIRST_BYTE_MAX).await;
-                    (accepted, speaks)
-                });
+        let (peer, entered) = tokio::select! {
+            arrival = listener.accept() => {
+                entering.spawn(async move { (arrival.peer(), enter(arrival).await) });
                 continue;
             }
-            Some(Ok(greeted)) = greeting.join_next() => greeted,
+            Some(Ok(entered)) = entering.join_next() => entered,
             () = stop.cancelled() => break,
         };
-        match speaks {
-            Ok(Speaks::Rtmp) => rtmp(accepted),
-            Ok(Speaks::Http) => {
-                let connection = server.connection(accepted.stream, accepted.peer);
-                tokio::spawn(async move {
-                    connection.await;
-                    drop(accepted.permit);
-                });
+        match entered {
+            Ok((accepted, First::Rtmp)) => rtmp(accepted),
+            Ok((accepted, First::Http)) => {
+                tokio::spawn(server.connection(accepted));
             }
-            Ok(Speaks::Neither) => {
-                tracing::debug!(remote = %accepted.peer, "neither RTMP nor HTTP: closed");
+            Ok((_, other)) => {
+                tracing::warn!(remote = %peer, "closed before it began: the peer speaks {other} on a port for HTTP and RTMP");
             }
-            Err(error) => tracing::debug!(remote = %accepted.peer, %error, "closed unheard"),
+            Err(error) => error.log(peer),
         }
     }
     drop(listener);
     server.drain().await;
+}
+
+async fn enter(arrival: Arrival) -> Result<(Accepted, First), NoEntry> {
+    let accepted = arrival.enter(FIRST_BYTE_MAX).await?;
+    let displaced = accepted.place.displaced();
+    let first = tokio::select! {
+        first = tokio::time::timeout(FIRST_BYTE_MAX, first(accepted.stream.socket())) => first,
+        () = displaced => return Err(NoEntry::Displaced),
+    };
+    let first = first.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    Ok((accepted, first))
 }

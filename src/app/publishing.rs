@@ -1,11 +1,12 @@
 //! What serves connections that publish: the RTMP port, and those of foreign APIs.
 
+use super::listening::Doors;
 use super::{StartError, listen, one_port, settings};
 use crate::compat::oss::{self, Oss};
 use crate::config::{self, Config};
 use crate::control::Control;
 use crate::control::auth::Door;
-use crate::net::{Accepted, Listener, Pace};
+use crate::net::{Accepted, Arrival, Expects, Listener, Pace, Seats};
 use crate::publish;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,22 @@ impl Publishing {
         }
     }
 
+    /// Serves a connection once it has told what it has to tell before its protocol.
+    fn receive(&self, door: Arc<dyn Door>, arrival: Arrival) {
+        let publishing = self.clone();
+        self.sessions.spawn(async move {
+            let remote = arrival.peer();
+            let entered = tokio::select! {
+                entered = arrival.enter(publishing.settings.timeouts.publish) => entered,
+                () = publishing.leave.cancelled() => return,
+            };
+            match entered {
+                Ok(accepted) => publishing.serve(door, accepted),
+                Err(error) => error.log(remote),
+            }
+        });
+    }
+
     /// Serves a connection; `door` decides what it may publish.
     fn serve(&self, door: Arc<dyn Door>, accepted: Accepted) {
         let (control, pace) = (self.control.clone(), self.pace.clone());
@@ -47,17 +64,18 @@ impl Publishing {
     }
 }
 
-pub(super) async fn accept(listener: Listener, publishing: Publishing) {
+pub(super) async fn accept(mut listener: Listener, publishing: Publishing) {
     let door: Arc<dyn Door> = Arc::new(publishing.control.clone());
     loop {
-        let accepted = listener.accept().await;
-        publishing.serve(door.clone(), accepted);
+        let arrival = listener.accept().await;
+        publishing.receive(door.clone(), arrival);
     }
 }
 
 /// Starts the foreign APIs that are configured, in `running`; each ends after `stop`.
 pub(super) fn foreign_apis(
     config: &Config,
+    doors: &Doors,
     publishing: &Publishing,
     stop: &CancellationToken,
     running: &TaskTracker,
@@ -72,14 +90,28 @@ pub(super) fn foreign_apis(
         };
         let api = Oss::new(publishing.control.clone(), &settings)?;
         let listener = listen("the OSS API", address, |address| {
-            Listener::bind(address, oss.connections_max)
+            let seats = Seats {
+                all: oss.connections_max,
+                address: config.http.connections_per_address,
+                strangers: oss.connections_max,
+            };
+            Listener::bind(address, Expects::Either, seats)
         })?;
+        let listener = listener.with_proxies(doors.front.proxies.clone());
         let at = listener.local_addr().unwrap_or(address);
         tracing::info!(listen = %at, domain = oss.domain, "OSS LiveChannel API");
         let (router, publishing) = (api.router(), publishing.clone());
         let door: Arc<dyn Door> = Arc::new(api);
         let rtmp = move |accepted| publishing.serve(door.clone(), accepted);
-        running.spawn(one_port::serve(listener, router, rtmp, stop.clone()));
+        let (limits, front) = (settings::http(config), doors.front.clone());
+        running.spawn(one_port::serve(
+            listener,
+            router,
+            limits,
+            front,
+            rtmp,
+            stop.clone(),
+        ));
     }
     Ok(())
 }

@@ -67,7 +67,6 @@ pub(super) fn metrics(config: &Config) -> api::Readers {
 
 pub(super) fn http(config: &Config) -> http::Limits {
     http::Limits {
-        connections_max: config.http.connections_max,
         drain_timeout: Shares::of(&config.stop).answers,
         ..http::Limits::default()
     }

@@ -1,7 +1,7 @@
 //! What comes in and how it is cut: `[rtmp]`, `[ingest]`, `[hls]`.
 
 use super::ConfigError;
-use super::values::{Size, Span, any, contradiction, secs};
+use super::values::{Listen, Size, Span, any, contradiction, secs};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,8 +14,14 @@ pub struct Rtmp {
     pub listen: SocketAddr,
     /// What signed publish URLs begin with.
     pub public_url: String,
+    /// Address to listen on with TLS.
+    pub tls_listen: Listen,
     /// Connections at a time.
     pub connections_max: usize,
+    /// Of them, those of one address.
+    pub connections_per_address: usize,
+    /// Of them, those that do not publish yet.
+    pub pending_max: usize,
     /// From the connection to the accepted publish.
     pub publish_timeout: Span,
     /// Silence after which a publisher is taken to be gone.
@@ -27,10 +33,24 @@ impl Default for Rtmp {
         Self {
             listen: any(1935),
             public_url: String::new(),
+            tls_listen: Listen::Off,
             connections_max: 1000,
+            connections_per_address: 500,
+            pending_max: 200,
             publish_timeout: secs(10),
             idle_timeout: secs(15),
         }
+    }
+}
+
+impl Rtmp {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.pending_max == 0 || self.connections_per_address == 0 || self.connections_max == 0 {
+            return contradiction(
+                "rtmp.connections_max, rtmp.connections_per_address and rtmp.pending_max must be at least 1: nobody could publish",
+            );
+        }
+        Ok(())
     }
 }
 

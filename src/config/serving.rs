@@ -1,7 +1,7 @@
 //! What goes out: `[http]`, the log: `[log]`, and the end: `[stop]`.
 
 use super::ConfigError;
-use super::values::{Size, Span, any, contradiction, secs};
+use super::values::{Listen, Size, Span, any, contradiction, secs};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -13,8 +13,14 @@ pub struct Http {
     pub listen: SocketAddr,
     /// What signed playback URLs begin with.
     pub public_url: String,
+    /// Address to listen on with TLS.
+    pub tls_listen: Listen,
     /// Connections at a time.
     pub connections_max: usize,
+    /// Of them, those of one address.
+    pub connections_per_address: usize,
+    /// Requests of one address in a second; 0 for any number.
+    pub requests_per_address: u32,
     /// Memory for segments that viewers want, in all.
     pub cache: Size,
     /// Who may read `/metrics`.
@@ -36,7 +42,10 @@ impl Default for Http {
         Self {
             listen: any(8080),
             public_url: String::new(),
+            tls_listen: Listen::Off,
             connections_max: 20_000,
+            connections_per_address: 2_000,
+            requests_per_address: 2_000,
             cache: Size(256 << 20),
             metrics: Metrics::Open,
         }

@@ -10,20 +10,23 @@
 
 mod conditions;
 mod delivery;
+mod forwarded;
 mod gate;
 mod page;
 mod problem;
 mod quiet;
 mod range;
+mod rate;
 mod representation;
 mod routes;
 mod server;
 
 pub use gate::Gate;
 pub use problem::{Problem, of_catalog};
+pub use rate::Rate;
 pub use representation::Representation;
 pub use routes::router;
-pub use server::{Limits, Peer, Server, serve};
+pub use server::{Front, Limits, Peer, Server, serve};
 
 #[cfg(test)]
 mod tests;

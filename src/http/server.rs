@@ -1,19 +1,24 @@
-//! Connections: HTTP/1.1 and HTTP/2 without negotiation on one port, all of them bounded.
+//! Connections: HTTP/1.1 and HTTP/2 on one port, by what the client begins with; all of them bounded.
 
+use super::forwarded::client;
+use super::problem::Problem;
 use super::quiet::Quiet;
+use super::rate::Rate;
+use crate::clock;
 use crate::metrics;
+use crate::net::{Accepted, Listener, Nets, Progress};
 use axum::Router;
-use hyper::{Request, Response};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -27,14 +32,10 @@ const STREAMS_MAX: u32 = 128;
 const STREAM_SEND_MAX: usize = 256 * 1024;
 /// Time between the pings that find out whether an HTTP/2 client is still there, and for the answer.
 const PING: Duration = Duration::from_secs(20);
-/// Pause after the system refused a connection for want of files or memory: others may end.
-const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a listener allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Connections at one time; more wait in the kernel's backlog until one ends.
-    pub connections_max: usize,
     /// Time for the header of a request, and so the longest pause between two on one HTTP/1
     /// connection: longer than players wait between two looks at a playlist.
     pub header_timeout: Duration,
@@ -47,7 +48,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections_max: 10_000,
             header_timeout: Duration::from_secs(30),
             quiet_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(5),
@@ -59,48 +59,45 @@ impl Default for Limits {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer(pub SocketAddr);
 
+/// Who is let in, and how often.
+#[derive(Clone, Default)]
+pub struct Front {
+    /// Requests of one address.
+    pub rate: Rate,
+    /// Who is believed to tell whose request it passes on.
+    pub proxies: Nets,
+}
+
 /// Serves `router` on `listener` until `stop`; then finishes the answers under way, within their
 /// time.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
-    let server = Server::new(router, limits);
-    let permits = Arc::new(Semaphore::new(limits.connections_max));
+pub async fn serve(
+    mut listener: Listener,
+    router: Router,
+    limits: Limits,
+    front: Front,
+    stop: CancellationToken,
+) {
+    let server = Server::new(router, limits, front);
+    // As many as the listener has places, at most.
+    let mut entering = JoinSet::new();
     loop {
-        let accepted = async {
-            let permit = permits.clone().acquire_owned().await;
-            (accept(&listener).await, permit)
-        };
-        let ((stream, peer), permit) = tokio::select! {
-            accepted = accepted => accepted,
+        let (peer, entered) = tokio::select! {
+            arrival = listener.accept() => {
+                entering.spawn(async move { (arrival.peer(), arrival.enter(limits.header_timeout).await) });
+                continue;
+            }
+            Some(Ok(entered)) = entering.join_next() => entered,
             () = stop.cancelled() => break,
         };
-        let connection = server.connection(stream, peer);
-        tokio::spawn(async move {
-            connection.await;
-            drop(permit);
-        });
+        match entered {
+            Ok(accepted) => {
+                tokio::spawn(server.connection(accepted));
+            }
+            Err(error) => error.log(peer),
+        }
     }
     drop(listener);
     server.drain().await;
-}
-
-/// The next connection. What the peer did wrong is not our trouble; what the system lacks may come
-/// back, and asking at once again would spin.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ConnectionAborted | ConnectionReset | Interrupted
-                ) => {}
-            Err(error) => {
-                tracing::warn!("http: cannot accept a connection, trying again: {error}");
-                tokio::time::sleep(REFUSED_PAUSE).await;
-            }
-        }
-    }
 }
 
 /// What serves connections, whoever accepts them.
@@ -108,17 +105,19 @@ pub struct Server {
     builder: Builder<TokioExecutor>,
     router: Router,
     limits: Limits,
+    front: Front,
     graceful: GracefulShutdown,
     abort: CancellationToken,
 }
 
 impl Server {
-    /// Serves `router`. Of the limits, `connections_max` is for who accepts.
-    pub fn new(router: Router, limits: Limits) -> Self {
+    /// Serves `router`.
+    pub fn new(router: Router, limits: Limits, front: Front) -> Self {
         Self {
             builder: builder(limits),
             router,
             limits,
+            front,
             graceful: GracefulShutdown::new(),
             abort: CancellationToken::new(),
         }
@@ -140,26 +139,35 @@ impl Server {
     }
 
     /// Serves one connection to its end, once it is awaited.
-    pub fn connection(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        // Answers are written whole; waiting for more to fill a packet only delays playlists.
-        let _ = stream.set_nodelay(true);
+    pub fn connection(&self, accepted: Accepted) -> impl Future<Output = ()> + Send + 'static {
+        let Accepted {
+            stream,
+            peer,
+            place,
+            ..
+        } = accepted;
         let io = TokioIo::new(Quiet::new(stream, self.limits.quiet_timeout));
-        let service = self
-            .router
-            .clone()
-            .map_request(move |mut request: Request<_>| {
-                request.extensions_mut().insert(Peer(peer));
-                request
-            })
-            .map_response(|response: Response<_>| {
-                count(response.status().as_u16());
-                response
-            });
-        let service = TowerToHyperService::new(service);
+        let displaced = place.displaced();
+        let (router, front) = (self.router.clone(), self.front.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            place.reached(Progress::Settled);
+            let client = client(peer, request.headers(), &front.proxies);
+            let taken = front.rate.take(client.ip(), clock::monotonic());
+            let router = router.clone();
+            async move {
+                let answered = match taken {
+                    Err(wait) => Ok(too_many(wait)),
+                    Ok(()) => {
+                        request.extensions_mut().insert(Peer(client));
+                        router.oneshot(request).await
+                    }
+                };
+                if let Ok(response) = &answered {
+                    count(response.status().as_u16());
+                }
+                answered
+            }
+        });
         let connection = self.builder.serve_connection(io, service);
         let connection = self.graceful.watch(connection.into_owned());
         let abort = self.abort.clone();
@@ -170,9 +178,18 @@ impl Server {
                     tracing::debug!("http: a connection broke: {error}");
                 },
                 () = abort.cancelled() => {}
+                () = displaced => tracing::debug!("http: a connection made room for another"),
             }
         }
     }
+}
+
+fn too_many(wait: Duration) -> Response {
+    let detail = "too many requests from this address; try again when Retry-After says";
+    let seconds = wait.as_secs_f64().ceil().max(1.0);
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
+        .with(RETRY_AFTER, HeaderValue::from(seconds as u64))
+        .into_response()
 }
 
 fn count(status: u16) {

@@ -9,6 +9,7 @@ use crate::control::{Control, Settings};
 use crate::key::{Container, RecordingKey};
 use crate::media::track::VideoCodec;
 use crate::media::{self, Segment, Timestamp, Tracks, VideoConfig, WallTime};
+use crate::net::{Expects, Listener, Nets, Seats};
 use crate::store::Store;
 use crate::store::disk::{Disk, Fsync};
 use bytes::Bytes;
@@ -17,11 +18,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const CACHE_BYTES: u64 = 1024 * 1024;
+const SEATS: Seats = Seats {
+    all: 100,
+    address: 100,
+    strangers: 100,
+};
 /// Too large for the cache: 64 KiB is its sixteenth.
 const LARGE: usize = 300_000;
 
@@ -65,6 +71,10 @@ fn pattern(len: usize) -> Bytes {
 
 /// A server with one recording that is being made: segments 0 (10 bytes), 1 (large) and 2 (nothing).
 async fn world(limits: Limits) -> World {
+    world_with(limits, Front::default(), SEATS).await
+}
+
+async fn world_with(limits: Limits, front: Front, seats: Seats) -> World {
     let dir = tempfile::tempdir().expect("a directory");
     let disk = Disk::new(dir.path(), &dir.path().join(".running"), 1, Fsync::None).expect("a disk");
     let settings = Settings {
@@ -93,13 +103,15 @@ async fn world(limits: Limits) -> World {
         writer.flush().await;
         claim.recording().list(segment, 2);
     }
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = Listener::bind(any, Expects::Http, seats).expect("a port");
     let addr = listener.local_addr().expect("bound");
     let stop = CancellationToken::new();
     let server = tokio::spawn(serve(
         listener,
         router(control.clone()),
         limits,
+        front,
         stop.clone(),
     ));
     World {
@@ -566,22 +578,58 @@ async fn a_header_that_never_ends_is_cut_off() {
     assert_eq!(world.get("/healthz", &line).await.status, 431);
 }
 
+/// Who has asked for something keeps the place; who has not makes room.
 #[tokio::test]
-async fn connections_beyond_the_limit_wait() {
-    let limits = Limits {
-        connections_max: 2,
-        ..Limits::default()
+async fn connections_beyond_the_limit_displace_silent_ones() {
+    let seats = Seats {
+        all: 2,
+        address: 10,
+        strangers: 2,
     };
-    let world = world(limits).await;
-    let first = TcpStream::connect(world.addr).await.expect("a connection");
-    let _second = TcpStream::connect(world.addr).await.expect("a connection");
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let waiting = world.get("/healthz", "");
-    tokio::pin!(waiting);
-    let early = tokio::time::timeout(Duration::from_millis(200), &mut waiting).await;
-    assert!(early.is_err(), "a third was served");
-    drop(first);
-    assert_eq!(waiting.await.status, 200);
+    let world = world_with(Limits::default(), Front::default(), seats).await;
+    let mut silent = TcpStream::connect(world.addr).await.expect("a connection");
+    let mut asks = TcpStream::connect(world.addr).await.expect("a connection");
+    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    for _ in 0..2 {
+        asks.write_all(request).await.expect("open");
+        let mut answer = [0; 1024];
+        assert_ne!(asks.read(&mut answer).await.expect("open"), 0);
+        assert_eq!(world.get("/healthz", "").await.status, 200);
+    }
+    assert_eq!(silent.read(&mut [0]).await.expect("closed in order"), 0);
+}
+
+#[tokio::test]
+async fn too_many_requests_of_one_address() {
+    let front = Front {
+        rate: Rate::new(2),
+        proxies: Nets::new(vec!["127.0.0.1/32".parse().expect("a network")]),
+    };
+    let world = world_with(Limits::default(), front, SEATS).await;
+    for _ in 0..4 {
+        assert_eq!(world.get("/healthz", "").await.status, 200);
+    }
+    let refused = world.get("/healthz", "").await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let other = "X-Forwarded-For: 198.51.100.7\r\n";
+    assert_eq!(world.get("/healthz", other).await.status, 200);
+}
+
+/// TLS, RTMP and noise on the HTTP port are closed at once, without an answer.
+#[tokio::test]
+async fn other_protocols_are_closed_at_once() {
+    let world = world(Limits::default()).await;
+    for first in [&[0x16, 3, 1, 0, 200][..], &[3, 0, 0], &[0xff]] {
+        let mut stream = TcpStream::connect(world.addr).await.expect("a connection");
+        stream.write_all(first).await.expect("open");
+        let mut answer = Vec::new();
+        let end = stream.read_to_end(&mut answer);
+        let end = tokio::time::timeout(Duration::from_secs(5), end).await;
+        // What we did not read resets the connection.
+        assert!(end.is_ok(), "{first:?} was left open");
+        assert!(answer.is_empty());
+    }
 }
 
 #[tokio::test]

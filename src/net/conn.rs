@@ -3,6 +3,7 @@
 //! Whoever holds the connection asks for the next event and answers it; nothing runs beside that.
 
 use super::socket::{Arrived, BEAT, Counted, Pace, Socket};
+use super::stream::Stream;
 use crate::clock;
 use crate::rtmp::{self, Event, Refusal, Session, Stage, StreamId};
 use bytes::{Buf, Bytes};
@@ -10,7 +11,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 
 /// Answers that a peer has not read. A publisher that never reads gets no more than acknowledgements,
 /// some bytes for every few megabytes that it sends, so this is reached by abuse only.
@@ -76,15 +76,15 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Speaks RTMP on `stream`.
+    /// Speaks RTMP on `stream`, which is open since `opened`.
     pub fn new(
-        stream: TcpStream,
+        stream: Stream,
         peer: SocketAddr,
+        opened: Instant,
         config: rtmp::Config,
         timeouts: Timeouts,
         pace: Pace,
     ) -> Self {
-        let now = clock::monotonic();
         Self {
             socket: Socket::new(stream),
             peer,
@@ -95,8 +95,8 @@ impl Connection {
             urgent: false,
             output: VecDeque::new(),
             unread: 0,
-            opened: now,
-            heard: now,
+            opened,
+            heard: opened,
             pinged: false,
             failed: None,
         }
@@ -239,6 +239,7 @@ impl Connection {
             self.unread += bytes.len();
             self.output.push_back(bytes);
         }
+        self.socket.flush_now()?;
         while let Some(front) = self.output.front_mut() {
             let written = self.socket.write_now(front)?;
             self.unread -= written;
@@ -248,6 +249,7 @@ impl Connection {
             }
             self.output.pop_front();
         }
+        self.socket.flush_now()?;
         match self.unread > UNREAD_BYTES_MAX {
             true => Err(Error::Unread),
             false => Ok(()),

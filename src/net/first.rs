@@ -1,35 +1,48 @@
 //! What a connection speaks, by its first byte, which stays where it is.
 
+use std::fmt;
 use std::io;
-use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Speaks {
+pub enum First {
     /// The version byte of RTMP's handshake.
     Rtmp,
     /// A letter: the method of an HTTP request.
     Http,
-    /// Neither.
-    Neither,
+    /// A TLS record that begins a handshake.
+    Tls,
+    /// None of them.
+    Other(u8),
 }
 
-/// Waits for the first byte, as long as `within`; a peer that hangs up or says nothing is an error.
-pub async fn speaks(stream: &TcpStream, within: Duration) -> io::Result<Speaks> {
+/// Waits for the first byte; a peer that hangs up is an error.
+pub async fn first(stream: &TcpStream) -> io::Result<First> {
     let mut first = [0];
-    let read = tokio::time::timeout(within, stream.peek(&mut first)).await;
-    match read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
+    match stream.peek(&mut first).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Ok(of(first[0])),
     }
 }
 
-fn of(byte: u8) -> Speaks {
+const fn of(byte: u8) -> First {
     match byte {
-        3 => Speaks::Rtmp,
-        byte if byte.is_ascii_alphabetic() => Speaks::Http,
-        _ => Speaks::Neither,
+        3 => First::Rtmp,
+        0x16 => First::Tls,
+        byte if byte.is_ascii_alphabetic() => First::Http,
+        other => First::Other(other),
+    }
+}
+
+impl fmt::Display for First {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rtmp => f.write_str("RTMP"),
+            Self::Http => f.write_str("HTTP"),
+            Self::Tls => f.write_str("TLS"),
+            Self::Other(byte) => write!(f, "something that begins with {byte:#04x}"),
+        }
     }
 }
 
@@ -39,31 +52,25 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    const WITHIN: Duration = Duration::from_millis(200);
-
-    async fn check(sent: &[u8], expected: Result<Speaks, io::ErrorKind>) {
+    async fn check(sent: &[u8], expected: First) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let mut peer = TcpStream::connect(address).await.expect("open");
         let (mut ours, _) = listener.accept().await.expect("open");
         peer.write_all(sent).await.expect("open");
-        let found = speaks(&ours, WITHIN).await.map_err(|error| error.kind());
-        assert_eq!(found, expected, "{sent:?}");
-        if !sent.is_empty() {
-            let mut all = vec![0; sent.len()];
-            ours.read_exact(&mut all).await.expect("nothing is lost");
-            assert_eq!(all, sent);
-        }
+        assert_eq!(first(&ours).await.expect("open"), expected, "{sent:?}");
+        let mut all = vec![0; sent.len()];
+        ours.read_exact(&mut all).await.expect("nothing is lost");
+        assert_eq!(all, sent);
     }
 
     #[tokio::test]
     async fn the_first_byte_tells_and_stays() {
-        check(&[3, 0, 0], Ok(Speaks::Rtmp)).await;
-        check(b"GET / HTTP/1.1", Ok(Speaks::Http)).await;
-        check(b"PRI * HTTP/2.0", Ok(Speaks::Http)).await;
-        check(&[0x16, 3, 1], Ok(Speaks::Neither)).await;
-        check(&[6], Ok(Speaks::Neither)).await;
-        check(b"", Err(io::ErrorKind::TimedOut)).await;
+        check(&[3, 0, 0], First::Rtmp).await;
+        check(b"GET / HTTP/1.1", First::Http).await;
+        check(b"PRI * HTTP/2.0", First::Http).await;
+        check(&[0x16, 3, 1], First::Tls).await;
+        check(&[6], First::Other(6)).await;
     }
 
     #[tokio::test]
@@ -72,7 +79,7 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         drop(TcpStream::connect(address).await.expect("open"));
         let (ours, _) = listener.accept().await.expect("open");
-        let error = speaks(&ours, WITHIN).await.expect_err("nobody");
+        let error = first(&ours).await.expect_err("nobody");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -1,14 +1,27 @@
-//! Sockets: accepts RTMP connections and pumps bytes between a socket and an [`crate::rtmp::Session`].
+//! Sockets: accepts connections, for RTMP and for HTTP, and pumps bytes between a socket and an
+//! [`crate::rtmp::Session`].
+//!
+//! ```text
+//! listener ─ lobby (places) ─ proxy (whose it is) ─ first, tls ─ stream ─┬─ socket ─ conn ─ rtmp
+//!                                                                        └─ http
+//! ```
 //!
 //! Knows addresses, deadlines and back-pressure. Does not know who may publish, nor what FLV is.
 
 mod conn;
 mod first;
 mod listener;
+mod lobby;
+mod proxy;
 mod socket;
+mod stream;
+mod tls;
 
 pub use crate::rtmp::{Config, Event, Message, MessageKind, PublishRequest, Refusal, StreamId};
 pub use conn::{Connection, Error, Timeouts};
-pub use first::{Speaks, speaks};
-pub use listener::{Accepted, Listener, listen};
+pub use first::{First, first};
+pub use listener::{Accepted, Arrival, Expects, Listener, Nets, NoEntry, listen};
+pub use lobby::{Block, Lobby, NoPlace, Place, Progress, Seats};
 pub use socket::Pace;
+pub use stream::Stream;
+pub use tls::{Certificate, TlsError};

@@ -5,14 +5,18 @@
 //! the runtime's watch and read at a common beat: a few larger reads, many connections at one waking.
 //! `benches/compare/compare.py --publishers 200` shows what it is worth.
 
+use super::stream::Stream;
 use crate::clock;
 use bytes::BytesMut;
 use std::io::{self, Read, Write};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// Time between two readings at a beat: what is received waits in the kernel for at most this.
 pub(super) const BEAT: Duration = Duration::from_millis(60);
@@ -81,6 +85,8 @@ pub(super) struct Socket {
 enum Mode {
     Watched(TcpStream),
     AtBeat(std::net::TcpStream),
+    /// Always watched: what is in the kernel's buffer says little about what is in a record.
+    Tls(Box<TlsStream<TcpStream>>),
     /// Between the other two, or when changing over failed.
     Gone,
 }
@@ -96,9 +102,12 @@ pub(super) enum Arrived {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         Self {
-            mode: Mode::Watched(stream),
+            mode: match stream {
+                Stream::Plain(stream) => Mode::Watched(stream),
+                Stream::Tls(stream) => Mode::Tls(stream),
+            },
             room: READ_BYTES_MIN,
         }
     }
@@ -167,7 +176,34 @@ impl Socket {
                     Arrived::Bytes(buffer)
                 })
             }
+            Mode::Tls(stream) => {
+                let mut buffer = BytesMut::with_capacity(self.room);
+                let read = stream.read_buf(&mut buffer);
+                let read = match tokio::time::timeout_at(deadline.into(), read).await {
+                    Err(_) => return Ok(Arrived::Nothing),
+                    // Hung up without TLS's own goodbye, as most encoders do.
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+                    Ok(read) => read?,
+                };
+                self.fit(read);
+                Ok(match read {
+                    0 => Arrived::End,
+                    _ => Arrived::Bytes(buffer),
+                })
+            }
             Mode::Gone => Ok(Arrived::End),
+        }
+    }
+
+    /// Sends what TLS has enciphered and the socket did not take.
+    pub(super) fn flush_now(&mut self) -> io::Result<()> {
+        match &mut self.mode {
+            Mode::Tls(stream) => now_or_zero(|cx| {
+                let flushed = Pin::new(&mut **stream).poll_flush(cx);
+                flushed.map_ok(|()| 0)
+            })
+            .map(drop),
+            Mode::Watched(_) | Mode::AtBeat(_) | Mode::Gone => Ok(()),
         }
     }
 
@@ -176,6 +212,7 @@ impl Socket {
         let written = match &mut self.mode {
             Mode::Watched(stream) => stream.try_write(bytes),
             Mode::AtBeat(stream) => stream.write(bytes),
+            Mode::Tls(stream) => now_or_zero(|cx| Pin::new(&mut **stream).poll_write(cx, bytes)),
             Mode::Gone => Ok(0),
         };
         match written {
@@ -190,8 +227,9 @@ impl Socket {
         last_words: impl Iterator<Item = bytes::Bytes>,
     ) -> io::Result<()> {
         let mut stream = match self.mode {
-            Mode::Watched(stream) => stream,
-            Mode::AtBeat(stream) => TcpStream::from_std(stream)?,
+            Mode::Watched(stream) => Stream::Plain(stream),
+            Mode::AtBeat(stream) => Stream::Plain(TcpStream::from_std(stream)?),
+            Mode::Tls(stream) => Stream::Tls(stream),
             Mode::Gone => return Ok(()),
         };
         for bytes in last_words {
@@ -211,5 +249,16 @@ impl Socket {
         } else if read < self.room / 4 {
             self.room = (self.room / 2).max(READ_BYTES_MIN);
         }
+    }
+}
+
+/// What can be done without waiting; 0 if nothing can. Nobody is woken for the rest: it is offered
+/// again.
+fn now_or_zero(
+    poll: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<usize>>,
+) -> io::Result<usize> {
+    match poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => Ok(0),
     }
 }

@@ -22,3 +22,4 @@ mod outage;
 mod shutdown;
 
 mod oss;
+mod tls;
