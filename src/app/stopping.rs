@@ -2,7 +2,7 @@
 //!
 //! `/readyz` says so first. Publishers are told, those that know how to are asked to connect anew
 //! (somewhere else), and whoever comes now is refused with the reason. Running segments are closed,
-//! stored and listed, the catalog hears of it, what waits for a remote store is uploaded, answers
+//! stored and listed, what waits for a remote store is uploaded, the catalog hears of it, answers
 //! under way are finished. What its share of the time is too short for is done by the next start.
 
 use crate::config::{self, Config};
@@ -36,10 +36,10 @@ pub(super) struct Stopping {
 pub(super) struct Shares {
     /// Publishers: to write what they hold.
     sessions: Duration,
-    /// The catalog: to hear of it.
-    catalog: Duration,
     /// A remote store: to confirm what waits.
     store: Duration,
+    /// The catalog: to hear of it.
+    catalog: Duration,
     /// Viewers: to get what they asked for.
     pub(super) answers: Duration,
 }
@@ -49,8 +49,8 @@ impl Shares {
         let whole = stop.timeout.0;
         Self {
             sessions: whole / 3,
-            catalog: whole / 6,
             store: whole / 3,
+            catalog: whole / 6,
             answers: whole / 6,
         }
     }
@@ -69,12 +69,13 @@ impl Stopping {
         if config.stop.recordings == config::AtStop::End {
             self.control.end_recordings().await;
         }
+        self.empty_spool(config.stop.recordings, shares.store).await;
+        // After the spool: what the store confirms has rows.
         if !self.control.settle(shares.catalog).await {
             tracing::error!(
                 "the catalog is away: what it was not told is in the recordings' indexes"
             );
         }
-        self.empty_spool(config.stop.recordings, shares.store).await;
         self.stop.cancel();
         // Answers under way have their own limit; a panic there is logged by the runtime.
         self.delivery.close();

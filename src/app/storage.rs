@@ -3,9 +3,8 @@
 use super::{StartError, metering};
 use crate::clock;
 use crate::config::{self, Config};
-use crate::control::Control;
 use crate::control::journal::Index;
-use crate::control::shelf::Playlists;
+use crate::control::{Control, confirmed};
 use crate::key::RecordingKey;
 use crate::recover;
 use crate::store::disk::{Disk, Fsync};
@@ -45,14 +44,8 @@ pub(super) fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
         uploads: config.spool.uploads,
         pause: UPLOAD_PAUSE,
         index_interval: config.store.index_interval.0,
-        keep: 2 * config.hls.window,
     };
-    let window = config.hls.window;
-    let shelves = config
-        .store
-        .publish_playlists
-        .then(|| -> spool::Shelves { Box::new(move |key| Box::new(Playlists::new(key, window))) });
-    let spool = Spool::new(&root, store.clone(), settings, shelves);
+    let spool = Spool::new(&root, store.clone(), settings);
     let disk = Disk::with_spool(&root, &markers, writers, fsync, spool).map_err(data)?;
     Ok((store, disk))
 }
@@ -79,6 +72,10 @@ pub(super) async fn take_up(
     let found = recover::recover(disk, settings, &cut_off, clock::now());
     metering::recovered(&found);
     if let Some(spool) = disk.spool() {
+        spool.follow(confirmed::followers(
+            control,
+            config.store.publish_playlists,
+        ));
         let is_open = |key: &RecordingKey| disk.markers().join(key.marker()).exists();
         let resumed = spool.resume(is_open, Index::ends);
         resumed.map_err(data(disk.root()))?;

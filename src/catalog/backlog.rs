@@ -89,6 +89,8 @@ struct State {
     away: Option<String>,
     /// Rows that were handed over and are not written.
     waiting: usize,
+    /// Rows that are written, since the start.
+    written: u64,
     refused: u64,
     full: bool,
     torn: BTreeSet<RecordingKey>,
@@ -143,6 +145,18 @@ impl Backlog {
         }
     }
 
+    /// Stands for everything that was handed over so far.
+    pub fn mark(&self) -> u64 {
+        let state = lock(&self.state);
+        state.written + state.waiting as u64
+    }
+
+    /// Whether all before `mark` is written, and the recording has lost no row to a full queue.
+    pub fn has_written(&self, mark: u64, recording: &RecordingKey) -> bool {
+        let state = lock(&self.state);
+        state.written >= mark && !state.torn.contains(recording)
+    }
+
     /// The recordings that lost rows to a full queue, once the queue has room again. Whoever takes
     /// them writes their rows again.
     pub fn take_torn(&self) -> BTreeSet<RecordingKey> {
@@ -176,7 +190,10 @@ impl Writer {
                 }
             }
             self.write(&batch).await;
-            lock(&self.state).waiting -= batch.len();
+            let mut state = lock(&self.state);
+            state.waiting -= batch.len();
+            state.written += batch.len() as u64;
+            drop(state);
             batch.clear();
         }
     }

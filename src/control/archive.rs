@@ -129,12 +129,20 @@ impl Archive {
         .await
     }
 
-    /// The whole index of a recording: the spool's, which knows more, before the store's.
-    pub(super) async fn index(&self, key: &RecordingKey) -> Result<Option<Bytes>, store::Error> {
-        match self.in_spool(key).await {
-            Some((text, _)) => Ok(Some(text)),
-            None => found(self.store.get(&key.journal()).await),
+    /// The whole index of a recording, and the length up to which the store has confirmed it: the
+    /// spool's, which knows more, before the store's.
+    pub(super) async fn index(
+        &self,
+        key: &RecordingKey,
+    ) -> Result<Option<(Bytes, usize)>, store::Error> {
+        if let Some(known) = self.in_spool(key).await {
+            return Ok(Some(known));
         }
+        let text = found(self.store.get(&key.journal()).await)?;
+        Ok(text.map(|text| {
+            let confirmed = text.len();
+            (text, confirmed)
+        }))
     }
 
     /// The whole playlist of a recording that is still being made, as its index tells it now.

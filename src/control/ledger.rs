@@ -121,7 +121,8 @@ impl Ledger {
         self.write();
     }
 
-    /// A segment is stored, or lost for good, and in the playlist.
+    /// A segment is on the disk, or lost for good, and in the live playlist. With a remote store its
+    /// row and the news of it follow the store's confirmation ([`super::confirmed`]).
     pub fn segment(&self, segment: &Segment, target_duration_s: u32) {
         let (key, row) = {
             let mut state = self.state();
@@ -129,18 +130,10 @@ impl Ledger {
             let row = SegmentRow::of(segment, state.row.began_ms);
             (state.row.recording.clone(), row)
         };
-        self.0.control.events().send(Event::SegmentStored {
-            channel: key.channel.clone(),
-            recording: key.recording.clone(),
-            number: segment.number,
-            duration_ms: segment.duration.as_ms(),
-            size: segment.size,
-        });
-        self.0.control.backlog().push(Entry::Segment {
-            key,
-            row,
-            target_duration_s: target_duration_s.into(),
-        });
+        let control = &self.0.control;
+        if control.disk().spool().is_none() {
+            control.tell_of_segment(&key, segment, row, target_duration_s);
+        }
     }
 
     /// What was counted so far; written now and then.

@@ -6,6 +6,7 @@
 mod archive;
 pub mod auth;
 pub mod channels;
+pub mod confirmed;
 pub mod events;
 pub mod health;
 pub mod history;
@@ -17,7 +18,7 @@ pub mod meter;
 pub mod recording;
 mod restore;
 pub mod settings;
-pub mod shelf;
+mod shelf;
 pub mod timeline;
 
 pub use auth::FirstStart;
@@ -39,8 +40,9 @@ use live::{Claim, LiveStatus, Publisher, Refused, Registry, SecondPublisher};
 use quick_cache::sync::Cache;
 use recording::Recording;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -69,6 +71,20 @@ struct Inner {
     events: Events,
     registry: Registry,
     archive: Archive,
+    /// Recordings of which rows of an earlier process are being written.
+    restoring: Mutex<BTreeSet<RecordingKey>>,
+}
+
+impl Inner {
+    fn is_restoring(&self, key: &RecordingKey) -> bool {
+        self.restoring().contains(key)
+    }
+
+    fn restoring(&self) -> MutexGuard<'_, BTreeSet<RecordingKey>> {
+        self.restoring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What control is told by the configuration.
@@ -235,6 +251,7 @@ impl Control {
             memory: Memory::new(),
             callers: Cache::new(CALLERS),
             events: Events::new(),
+            restoring: Mutex::default(),
             writing: Mutex::new(Some(writing)),
             settings,
             segments,

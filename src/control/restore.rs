@@ -12,6 +12,7 @@ use crate::clock;
 use crate::id::{ChannelId, HUB_LEVELS_MAX, RecordingId};
 use crate::key::RecordingKey;
 use crate::media::Segment;
+use crate::store::Spool;
 use std::collections::BTreeSet;
 
 /// Sessions that one pass closes; the next pass has the rest.
@@ -44,15 +45,19 @@ impl Control {
                 break;
             }
         }
+        // Of what is in the spool rows may be missing too; it stays there until they are written.
+        recordings.extend(self.disk().spool().map(Spool::all).unwrap_or_default());
+        self.0.restoring().extend(recordings.iter().cloned());
         let control = self.clone();
         let start_ms = clock::now().unix_ms();
         let restoring = tokio::spawn(async move {
-            for key in recordings {
-                if let Err(error) = control.restore_missing(&key, start_ms).await {
+            for key in &recordings {
+                if let Err(error) = control.restore_missing(key, start_ms).await {
                     tracing::error!(recording = %key, %error, "history has a gap");
                 }
             }
             control.written().await;
+            control.0.restoring().clear();
         });
         // It goes on when this has waited long enough.
         let _ = tokio::time::timeout(WAIT_MAX, restoring).await;
@@ -60,8 +65,8 @@ impl Control {
     }
 
     async fn close(&self, row: &SessionRow) -> Result<(), Error> {
-        let text = self.archive().index(&row.recording).await?;
-        let end = text.and_then(|text| session_end(&text, row.began_ms));
+        let index = self.archive().index(&row.recording).await?;
+        let end = index.and_then(|(text, _)| session_end(&text, row.began_ms));
         let (ended_ms, reason) = end.unwrap_or((row.began_ms, INTERRUPTED.to_owned()));
         let mut closed = row.clone();
         closed.ended_ms = Some(ended_ms.max(row.began_ms));
@@ -163,8 +168,9 @@ impl Control {
     }
 
     async fn read_index(&self, key: &RecordingKey) -> Result<Vec<Entry>, Error> {
-        let text = self.archive().index(key).await?.unwrap_or_default();
-        Ok(entries(key, &text, &self.settings().node))
+        let index = self.archive().index(key).await?;
+        let (text, confirmed) = index.unwrap_or_default();
+        Ok(entries(key, &text, confirmed, &self.settings().node))
     }
 }
 
@@ -199,14 +205,18 @@ fn session_end(text: &[u8], began_ms: i64) -> Option<(i64, String)> {
     }
 }
 
-/// The rows of a recording, as its index tells them.
-fn entries(key: &RecordingKey, text: &[u8], node: &str) -> Vec<Entry> {
+/// The rows of a recording, as its index tells them: of segments, those whose lines are within its
+/// first `confirmed` bytes.
+fn entries(key: &RecordingKey, text: &[u8], confirmed: usize, node: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
+    let mut end = 0;
     let mut session: Option<SessionRow> = None;
     let close = |session: &mut Option<SessionRow>, entries: &mut Vec<Entry>| {
         entries.extend(session.take().map(|row| Entry::Session(Box::new(row))));
     };
     for line in text.split(|byte| *byte == b'\n') {
+        end += line.len() + 1;
+        let is_confirmed = end <= confirmed;
         match serde_json::from_slice(line) {
             Ok(Line::Recording { began_ms, .. }) => entries.push(Entry::Recording {
                 key: key.clone(),
@@ -235,11 +245,11 @@ fn entries(key: &RecordingKey, text: &[u8], node: &str) -> Vec<Entry> {
                     // Until its own end is read, it ends with its last segment.
                     row.ended_ms = Some(SegmentRow::of(&segment, session_ms).until_ms());
                 }
-                entries.push(Entry::Segment {
+                entries.extend(is_confirmed.then(|| Entry::Segment {
                     key: key.clone(),
                     row: SegmentRow::of(&segment, session_ms),
                     target_duration_s: line.target_duration_s.into(),
-                });
+                }));
             }
             Ok(Line::SessionEnd {
                 ended_ms,
@@ -265,7 +275,7 @@ fn entries(key: &RecordingKey, text: &[u8], node: &str) -> Vec<Entry> {
                 }
                 close(&mut session, &mut entries);
             }
-            Ok(Line::Lost { number }) => {
+            Ok(Line::Lost { number }) if is_confirmed => {
                 let number = i64::try_from(number).unwrap_or(i64::MAX);
                 entries.push(Entry::Lost {
                     key: key.clone(),
@@ -276,7 +286,7 @@ fn entries(key: &RecordingKey, text: &[u8], node: &str) -> Vec<Entry> {
                 key: key.clone(),
                 ended_ms,
             }),
-            Err(_) => {}
+            Ok(Line::Lost { .. }) | Err(_) => {}
         }
     }
     close(&mut session, &mut entries);

@@ -320,11 +320,11 @@ async fn who_publishes_and_watches_does_not_notice_that_the_catalog_is_away() {
     assert!(denied.contains("try again"), "{denied}");
 }
 
-#[tokio::test]
-async fn what_a_killed_process_left_open_is_closed_from_the_recordings_index() {
+/// A push into `live/a` of so many segments whose process is killed: all of them are in the
+/// recording's index, with `lines` behind them, and only the first is in the catalog.
+async fn killed(world: &World, segments: u64, lines: &[journal::Line]) -> (RecordingKey, i64) {
     use super::journal::Line;
     use crate::media::{Segment, Timestamp, WallTime};
-    let world = world(Policy::Open).await;
     let control = &world.control;
     let grant = publish(control, "a", "").await.expect("open");
     let publisher = Publisher {
@@ -351,9 +351,10 @@ async fn what_a_killed_process_left_open_is_closed_from_the_recordings_index() {
         parts: Vec::new(),
     };
     let mut text = Line::recording("live/a".to_owned(), began).to_text() + &session.to_text();
-    for number in 0..3 {
+    for number in 0..segments {
         text += &Line::segment(&segment(number), 2).to_text();
     }
+    lines.iter().for_each(|line| text += &line.to_text());
     let writer = claim.disk_writer();
     writer
         .line(key.journal(), text, |done| assert!(done.is_ok()))
@@ -364,25 +365,24 @@ async fn what_a_killed_process_left_open_is_closed_from_the_recordings_index() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     std::mem::forget(claim);
+    (key, began.unix_ms())
+}
 
+#[tokio::test]
+async fn what_a_killed_process_left_open_is_closed_from_the_recordings_index() {
+    let world = world(Policy::Open).await;
+    let lost = [journal::Line::Lost { number: 1 }];
+    let (key, began_ms) = killed(&world, 3, &lost).await;
     let again = open(world._dir.path(), Policy::Open, world.catalog.clone()).await;
-    assert_eq!(
-        again.recover_history(Vec::new()).await.expect("recovered"),
-        1
-    );
-    assert_eq!(
-        again
-            .recover_history(Vec::new())
-            .await
-            .expect("nothing left"),
-        0
-    );
+    let recover = async || again.recover_history(Vec::new()).await.expect("recovered");
+    assert_eq!(recover().await, 1);
+    assert_eq!(recover().await, 0, "nothing is left");
     let rows = world
         .catalog
         .sessions(&key.channel, 0..i64::MAX, None, 10)
         .await
         .expect("listed");
-    assert_eq!(rows[0].ended_ms, Some(began.unix_ms() + 6_000));
+    assert_eq!(rows[0].ended_ms, Some(began_ms + 6_000));
     assert_eq!(
         rows[0].reason.as_deref(),
         Some("the server was interrupted")
@@ -392,5 +392,26 @@ async fn what_a_killed_process_left_open_is_closed_from_the_recordings_index() {
         .segments(&key, 0..i64::MAX, 0, 10)
         .await
         .expect("listed");
-    assert_eq!(segments.len(), 3);
+    let gaps: Vec<_> = segments.iter().map(|row| row.segment().gap).collect();
+    assert_eq!(gaps, [false, true, false], "what was lost is known as lost");
+}
+
+/// Rows of a long push are written behind the start, which does not wait for them.
+#[tokio::test]
+async fn many_rows_of_a_killed_process_do_not_hold_back_the_start() {
+    const SEGMENTS: u64 = 15_000;
+    let world = world(Policy::Open).await;
+    let (key, _) = killed(&world, SEGMENTS, &[]).await;
+    let again = open(world._dir.path(), Policy::Open, world.catalog.clone()).await;
+    let count = async || {
+        let rows = world.catalog.segments(&key, 0..i64::MAX, 0, usize::MAX);
+        rows.await.expect("listed").len() as u64
+    };
+    again.recover_history(Vec::new()).await.expect("recovered");
+    assert!(count().await < SEGMENTS, "the start has waited");
+    assert!(again.0.is_restoring(&key));
+    while again.0.is_restoring(&key) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(count().await, SEGMENTS);
 }

@@ -35,7 +35,8 @@ impl Control {
     }
 
     /// The segments of a channel that begin in `range` (milliseconds since the Unix epoch), in
-    /// order, as many as `limit`. Those that a running push has just finished are among them.
+    /// order, as many as `limit`. With a local store those that a running push
+    /// has just finished are among them.
     pub async fn segments_between(
         &self,
         channel: &ChannelId,
@@ -58,8 +59,12 @@ impl Control {
         Ok(found)
     }
 
-    /// Adds the segments of a running push whose rows are still on their way.
+    /// Adds the segments of a running push whose rows are still on their way. With a remote store
+    /// those may not be confirmed yet, and history does not name them before.
     fn add_unwritten(&self, channel: &ChannelId, range: &Range<i64>, found: &mut Vec<Placed>) {
+        if self.disk().spool().is_some() {
+            return;
+        }
         let making = self.registry().recording(channel);
         let Some(recent) = making.and_then(|making| making.recent()) else {
             return;

@@ -24,7 +24,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path as Name;
 use object_store::{
     Attribute, AttributeValue, Attributes, GetOptions, GetRange, GetResult, GetResultPayload,
-    MultipartUpload, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions,
+    MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
+    PutResult, UpdateVersion,
 };
 use std::fmt;
 use std::fs::File;
@@ -76,6 +77,24 @@ pub struct Listed {
     pub meta: Meta,
 }
 
+/// One state of an object, as the store tells it from others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Version {
+    etag: Option<String>,
+    generation: Option<String>,
+}
+
+/// When an object may be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Condition {
+    /// Whatever is there.
+    Always,
+    /// If there is none.
+    Absent,
+    /// If it is as it was.
+    Unchanged(Version),
+}
+
 /// Why a store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -120,6 +139,18 @@ pub enum Error {
         object: String,
         /// Why.
         source: Arc<std::io::Error>,
+    },
+    /// Somebody else has written the object meanwhile.
+    #[error("{object} was written by somebody else")]
+    Conflict {
+        /// Its name.
+        object: String,
+    },
+    /// The store does not know conditions.
+    #[error("the store writes {object} whatever is there, or not at all")]
+    Unconditional {
+        /// Its name.
+        object: String,
     },
     /// The store failed; it may be back later.
     #[error("the store cannot {action} {object}")]
@@ -232,8 +263,24 @@ impl Store {
         sent.map_err(error("write", object))
     }
 
-    /// Writes a playlist or an index, with what plain file servers need to know of it.
-    pub async fn publish(&self, published: &spool::Published) -> Result<(), Error> {
+    /// The whole of an object that is known to be small, and which state of it that is.
+    pub async fn get_version(&self, object: &str) -> Result<(Bytes, Version), Error> {
+        let result = self.open(object, None).await?;
+        let version = Version {
+            etag: result.meta.e_tag.clone(),
+            generation: result.meta.version.clone(),
+        };
+        let bytes = result.bytes().await.map_err(error("read", object))?;
+        Ok((bytes, version))
+    }
+
+    /// Writes a playlist or an index, with what plain file servers need to know of it, if it is as
+    /// `condition` has it.
+    pub async fn publish(
+        &self,
+        published: &spool::Published,
+        condition: Condition,
+    ) -> Result<Version, Error> {
         let object = &published.object;
         let content_type = match object.ends_with(".m3u8") {
             true => "application/vnd.apple.mpegurl",
@@ -245,12 +292,13 @@ impl Store {
         };
         let options = PutOptions {
             attributes: attributes(content_type, cache_control),
+            mode: condition.into(),
             ..PutOptions::default()
         };
         let payload = published.text.clone().into();
         let location = name(object)?;
         let put = self.objects.put_opts(&location, payload, options);
-        put.await.map(drop).map_err(error("write", object))
+        put.await.map(Version::from).map_err(refused(object))
     }
 
     /// The names of the folders directly within `prefix` (the whole store if it is empty), in order.
@@ -341,6 +389,49 @@ fn error(action: &'static str, object: &str) -> impl FnOnce(object_store::Error)
             object: object.to_owned(),
             source: Arc::new(source),
         },
+    }
+}
+
+/// What became of a conditional write.
+fn refused(object: &str) -> impl FnOnce(object_store::Error) -> Error {
+    use object_store::Error as E;
+    let name = object.to_owned();
+    move |source| match source {
+        E::Precondition { .. } | E::AlreadyExists { .. } => Error::Conflict { object: name },
+        E::NotImplemented { .. } | E::NotSupported { .. } => Error::Unconditional { object: name },
+        // The code of S3 for a header that a server does not know.
+        E::Generic { .. } if says(&source, "<Code>NotImplemented</Code>") => {
+            Error::Unconditional { object: name }
+        }
+        source => error("write", &name)(source),
+    }
+}
+
+/// Whether an error or one of its causes says so.
+fn says(error: &dyn std::error::Error, words: &str) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.to_string().contains(words))
+}
+
+impl From<PutResult> for Version {
+    fn from(put: PutResult) -> Self {
+        Self {
+            etag: put.e_tag,
+            generation: put.version,
+        }
+    }
+}
+
+impl From<Condition> for PutMode {
+    fn from(condition: Condition) -> Self {
+        match condition {
+            Condition::Always => Self::Overwrite,
+            Condition::Absent => Self::Create,
+            Condition::Unchanged(version) => Self::Update(UpdateVersion {
+                e_tag: version.etag,
+                version: version.generation,
+            }),
+        }
     }
 }
 
@@ -535,9 +626,63 @@ mod tests {
                 text: text.into(),
                 max_age_s: 1,
             };
-            store.publish(&published).await.expect("room");
+            let written = store.publish(&published, Condition::Always).await;
+            written.expect("room");
             assert_eq!(store.get("up/media.m3u8").await.expect("there"), text);
         }
+    }
+
+    /// An older writer never overwrites a newer one, whoever of them is faster.
+    async fn fences(store: &Store) {
+        let object = "fenced/media.m3u8";
+        let put = async |text: String, condition| {
+            let published = spool::Published {
+                object: object.to_owned(),
+                text: text.into(),
+                max_age_s: 1,
+            };
+            store.publish(&published, condition).await
+        };
+        let conflicts = |result: Result<Version, Error>| {
+            assert!(matches!(result, Err(Error::Conflict { .. })), "{result:?}");
+        };
+        let first = put("1".to_owned(), Condition::Absent).await;
+        let first = first.expect("it is new");
+        conflicts(put("x".to_owned(), Condition::Absent).await);
+        let second = put("2".to_owned(), Condition::Unchanged(first.clone())).await;
+        let second = second.expect("it is as it was");
+        conflicts(put("late".to_owned(), Condition::Unchanged(first)).await);
+        let (text, version) = store.get_version(object).await.expect("there");
+        assert_eq!((text, version), (Bytes::from_static(b"2"), second.clone()));
+        // Of many who saw the same state one is first.
+        let racing =
+            (0..8).map(|nth| put(format!("race {nth}"), Condition::Unchanged(second.clone())));
+        let results = futures_util::future::join_all(racing).await;
+        let won: Vec<_> = results.iter().filter(|result| result.is_ok()).collect();
+        assert_eq!(won.len(), 1, "{results:?}");
+        let (_, version) = store.get_version(object).await.expect("there");
+        assert_eq!(won[0].as_ref().ok(), Some(&version));
+    }
+
+    #[tokio::test]
+    async fn memory_fences() {
+        fences(&Store::memory()).await;
+    }
+
+    #[tokio::test]
+    async fn a_directory_says_that_it_does_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::local(dir.path()).expect("a store");
+        let published = spool::Published {
+            object: "a/b".to_owned(),
+            text: Bytes::new(),
+            max_age_s: 0,
+        };
+        let written = store.publish(&published, Condition::Absent).await;
+        assert!(
+            matches!(written, Err(Error::Unconditional { .. })),
+            "{written:?}"
+        );
     }
 
     /// SeaweedFS, started by `scripts/s3-test.sh`, which sets where it is.
@@ -556,6 +701,7 @@ mod tests {
         let store = Store::remote(&remote).expect("a store");
         conforms(&store).await;
         arrives(&store).await;
+        fences(&store).await;
     }
 
     #[test]

@@ -3,34 +3,35 @@
 //! Segments are written into the spool as into a local store: parts, name, line in the recording's
 //! index. From there each recording has one task that uploads its segments, a few at a time, and
 //! confirms them in their order, however the uploads finish. Data, then index, then news: a segment
-//! is in the store before the index in the store speaks of it, and the playlists in the store follow
-//! the index. An upload is tried until it is confirmed; one recording's failures hold back no other.
+//! is in the store before anybody is told of it (a [`Follower`]), before the index in the store speaks
+//! of it, and before the playlists there name it. An upload is tried until it is confirmed; one
+//! recording's failures hold back no other.
 //!
 //! A confirmed segment is marked read-only, so that a restart does not upload it again, and stays
 //! for a while: live viewers are served from here even while the store is down. A recording that is
-//! over and confirmed leaves nothing behind.
+//! over and confirmed leaves nothing behind, once what was told of it is safe elsewhere.
 //!
 //! What waits is bounded by the spool's limit on disk and by a few dozen bytes a segment in memory.
 
+mod fence;
 mod local;
 mod pause;
 mod shipping;
 
 use super::Store;
 use crate::clock;
-use crate::id::RecordingId;
 use crate::key::RecordingKey;
 use crate::metrics;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use local::{end_before, find_indexes, unconfirmed};
-use pause::Pause;
 use shipping::Shipping;
 use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 
@@ -38,10 +39,11 @@ use tokio::sync::{Notify, Semaphore};
 const REFUSE_AT_PERCENT: u64 = 90;
 /// From this share of the limit on the log says so.
 const WARN_AT_PERCENT: u64 = 50;
-/// How often a stop looks whether all is uploaded.
-const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 /// Such lines, and those of failures, come at most this often.
 const WARN_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often a stop looks whether all is uploaded.
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the configuration says.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +56,6 @@ pub struct Settings {
     pub pause: Duration,
     /// The index of a running recording is rewritten at most this often.
     pub index_interval: Duration,
-    /// Confirmed segments of a running recording that stay for live viewers.
-    pub keep: usize,
 }
 
 /// An object that is written for viewers, made from an index.
@@ -69,18 +69,27 @@ pub struct Published {
     pub max_age_s: u32,
 }
 
-/// What makes the playlists of one recording.
-pub trait Shelf: Send + Sync {
-    /// Lines that were added to the index and are confirmed.
-    fn extend(&mut self, lines: &[u8]);
-    /// The playlists of a recording that goes on.
+/// Who is told what the store has confirmed of one recording, and makes its playlists.
+pub trait Follower: Send + Sync {
+    /// Lines that were added to the index and are confirmed. Those that are not `fresh` were
+    /// confirmed to an earlier process already.
+    fn extend(&mut self, lines: &[u8], fresh: bool);
+    /// The playlists of a recording that goes on, those that are worth a write.
     fn current(&mut self) -> Vec<Published>;
     /// The playlists of a recording that is over, from its whole index.
     fn settled(&mut self, index: &[u8]) -> Vec<Published>;
+    /// Whether `theirs`, which the store has under the name of `ours`, is ahead of it: then `ours`
+    /// is not written.
+    fn is_behind(&self, ours: &Published, theirs: &[u8]) -> bool;
+    /// Confirmed segments of a running recording that stay for live viewers.
+    fn keep(&self) -> usize;
+    /// Ends when all that was told can be told by others too: then the spool may forget it.
+    fn safe(&self) -> BoxFuture<'static, ()>;
 }
 
-/// Makes the [`Shelf`] of a recording.
-pub type Shelves = Box<dyn Fn(&RecordingKey) -> Box<dyn Shelf> + Send + Sync>;
+/// Makes the [`Follower`] of a recording.
+pub type Followers =
+    Box<dyn Fn(&RecordingKey) -> BoxFuture<'static, Box<dyn Follower>> + Send + Sync>;
 /// Numbers of the segments in an index, each with the length of the index up to its line's end.
 pub type Ends = fn(&[u8]) -> Vec<(u64, u64)>;
 
@@ -92,7 +101,9 @@ struct Inner {
     root: PathBuf,
     store: Store,
     settings: Settings,
-    shelves: Option<Shelves>,
+    followers: OnceLock<Followers>,
+    /// Whether the store knows conditions, as far as it has been asked.
+    conditional: AtomicBool,
     runtime: tokio::runtime::Handle,
     uploads: Semaphore,
     used: AtomicU64,
@@ -122,6 +133,13 @@ struct State {
     index_len: u64,
     /// Length of the index up to which everything is confirmed.
     confirmed_len: u64,
+    /// Length of the index up to which everything was confirmed to an earlier process; 0 if this
+    /// one has begun the recording.
+    resumed_len: u64,
+    /// Whether an earlier process has written objects of this recording.
+    resumed: bool,
+    /// Confirmed segments that are still here.
+    kept: VecDeque<Item>,
     /// Nothing follows.
     ended: bool,
 }
@@ -138,12 +156,13 @@ struct Item {
 
 impl Spool {
     /// A spool in `root` for `store`; belongs to the runtime that it is made in.
-    pub fn new(root: &Path, store: Store, settings: Settings, shelves: Option<Shelves>) -> Self {
+    pub fn new(root: &Path, store: Store, settings: Settings) -> Self {
         Self(Arc::new(Inner {
             root: root.to_owned(),
             store,
             settings,
-            shelves,
+            followers: OnceLock::new(),
+            conditional: AtomicBool::new(true),
             runtime: tokio::runtime::Handle::current(),
             uploads: Semaphore::new(settings.uploads),
             used: AtomicU64::new(0),
@@ -155,6 +174,12 @@ impl Spool {
         }))
     }
 
+    /// From now on these are told what is confirmed. Call it before anything is written; once.
+    pub fn follow(&self, followers: Followers) {
+        // A second call changes nothing.
+        let _ = self.0.followers.set(followers);
+    }
+
     /// Takes up what an earlier process left. `is_open` says whether a recording may go on.
     pub fn resume(&self, is_open: impl Fn(&RecordingKey) -> bool, ends: Ends) -> io::Result<()> {
         for index in find_indexes(&self.0.root)? {
@@ -162,19 +187,26 @@ impl Spool {
                 continue;
             };
             let text = fs::read(self.0.root.join(&index))?;
-            let (queue, size) = unconfirmed(&self.0.root, &key, &text, ends)?;
+            let (queue, kept, size) = unconfirmed(&self.0.root, &key, &text, ends)?;
             self.0.used.fetch_add(size, Ordering::Relaxed);
             let confirmed_len = match queue.front() {
                 None => text.len() as u64,
                 Some(first) => end_before(&ends(&text), first),
             };
             tracing::info!(recording = %key, segments = queue.len(), bytes = size, "uploads are taken up again");
-            let shipment = self.shipment(&key);
-            let mut state = shipment.lock();
-            state.index_len = text.len() as u64;
-            state.confirmed_len = confirmed_len;
-            state.queue = queue;
-            state.ended = !is_open(&key);
+            let state = State {
+                queue,
+                begun: 0,
+                index_len: text.len() as u64,
+                confirmed_len,
+                resumed_len: confirmed_len,
+                resumed: true,
+                kept,
+                ended: !is_open(&key),
+            };
+            // Locked before its task begins, which takes it off the list in the end.
+            let mut shipments = self.0.shipments();
+            shipments.insert(key.folder(), self.ship(&key, state));
         }
         Ok(())
     }
@@ -214,6 +246,12 @@ impl Spool {
         keys.filter(|key| key.channel == *channel)
             .cloned()
             .collect()
+    }
+
+    /// All recordings that have not left the spool.
+    pub fn all(&self) -> Vec<RecordingKey> {
+        let shipments = self.0.shipments();
+        shipments.values().map(|s| s.key.clone()).collect()
     }
 
     /// Waits until everything is confirmed and every recording has left.
@@ -326,14 +364,18 @@ impl Spool {
         if let Some(known) = shipments.get(&folder) {
             return known.clone();
         }
+        let shipment = self.ship(key, State::default());
+        shipments.insert(folder, shipment.clone());
+        shipment
+    }
+
+    fn ship(&self, key: &RecordingKey, state: State) -> Arc<Shipment> {
         let shipment = Arc::new(Shipment {
             key: key.clone(),
-            state: Mutex::default(),
+            state: Mutex::new(state),
             wake: Notify::new(),
         });
-        shipments.insert(folder, shipment.clone());
-        let shelf = self.0.shelves.as_ref().map(|make| make(key));
-        let shipping = Shipping::new(self.clone(), shipment.clone(), shelf);
+        let shipping = Shipping::new(self.clone(), shipment.clone());
         self.0.runtime.spawn(shipping.run());
         shipment
     }
@@ -371,53 +413,12 @@ impl Inner {
         }
         may
     }
-
-    /// Tries until it is confirmed.
-    async fn upload(self: Arc<Self>, item: Item) -> Item {
-        let began = clock::monotonic();
-        let path = self.root.join(&item.object);
-        let mut pause = Pause::new(&self, &item.object);
-        loop {
-            let permit = self.uploads.acquire().await; // never closed
-            let flying = metrics::UPLOADS.hold();
-            let result = self.store.upload(&item.object, &path, item.size).await;
-            drop((permit, flying));
-            match result {
-                Ok(()) => {
-                    metrics::UPLOAD_SECONDS.record(clock::monotonic() - began);
-                    return item;
-                }
-                Err(error) => pause.after(&error).await,
-            }
-        }
-    }
-
-    async fn put(&self, published: Published) {
-        let mut pause = Pause::new(self, &published.object);
-        loop {
-            let permit = self.uploads.acquire().await; // never closed
-            let flying = metrics::UPLOADS.hold();
-            let result = self.store.publish(&published).await;
-            drop((permit, flying));
-            match result {
-                Ok(()) => return,
-                Err(error) => pause.after(&error).await,
-            }
-        }
-    }
 }
 
 impl Shipment {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The recording that a channel's playlist names.
-fn named_by(playlist: &[u8]) -> Option<RecordingId> {
-    let text = std::str::from_utf8(playlist).ok()?;
-    let uri = text.lines().find(|line| !line.starts_with('#'))?;
-    uri.split('/').next()?.parse().ok()
 }
 
 async fn blocking<T: Send + 'static>(

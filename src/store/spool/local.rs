@@ -28,13 +28,14 @@ pub(super) fn find_indexes(root: &Path) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
-/// Segments of a recording that are not marked as confirmed, in order, and the bytes of all.
+/// Segments of a recording that are not marked as confirmed, those that are, both in order, and the
+/// bytes of all.
 pub(super) fn unconfirmed(
     root: &Path,
     key: &RecordingKey,
     text: &[u8],
     ends: Ends,
-) -> io::Result<(VecDeque<Item>, u64)> {
+) -> io::Result<(VecDeque<Item>, VecDeque<Item>, u64)> {
     let ends: HashMap<u64, u64> = ends(text).into_iter().collect();
     let (mut items, mut bytes) = (Vec::new(), 0);
     for object in list_segments(root, key)? {
@@ -43,23 +44,18 @@ pub(super) fn unconfirmed(
         let Some(MediaPath::Segment(_, number, _)) = MediaPath::parse(&object) else {
             continue;
         };
-        if meta.permissions().readonly() {
-            continue;
-        }
-        let index_len = ends.get(&number).copied().unwrap_or(0);
-        let size = meta.len();
-        items.push((
-            number,
-            Item {
-                object,
-                size,
-                index_len,
-                since_ms: modified_ms(&meta),
-            },
-        ));
+        let item = Item {
+            object,
+            size: meta.len(),
+            index_len: ends.get(&number).copied().unwrap_or(0),
+            since_ms: modified_ms(&meta),
+        };
+        items.push((number, meta.permissions().readonly(), item));
     }
-    items.sort_unstable_by_key(|(number, _)| *number);
-    Ok((items.into_iter().map(|(_, item)| item).collect(), bytes))
+    items.sort_unstable_by_key(|(number, ..)| *number);
+    let (confirmed, waiting): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.1);
+    let items = |of: Vec<(u64, bool, Item)>| of.into_iter().map(|(.., item)| item).collect();
+    Ok((items(waiting), items(confirmed), bytes))
 }
 
 fn modified_ms(meta: &fs::Metadata) -> i64 {
@@ -93,16 +89,21 @@ fn list_segments(root: &Path, key: &RecordingKey) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
-/// Removes a recording from the spool, its index last; returns the bytes of its segments.
-pub(super) fn remove_recording(root: &Path, key: &RecordingKey) -> io::Result<u64> {
+/// Removes the segments of a recording from the spool; returns their bytes.
+pub(super) fn remove_segments(root: &Path, key: &RecordingKey) -> io::Result<u64> {
     let mut bytes = 0;
     for object in list_segments(root, key)? {
         let path = root.join(object);
         bytes += fs::metadata(&path)?.len();
         fs::remove_file(&path)?;
     }
+    Ok(bytes)
+}
+
+/// Removes what is left of a recording without segments.
+pub(super) fn remove_index(root: &Path, key: &RecordingKey) -> io::Result<()> {
     let folder = root.join(key.folder());
     fs::remove_dir_all(&folder)?;
     remove_empty(root, folder.parent());
-    Ok(bytes)
+    Ok(())
 }

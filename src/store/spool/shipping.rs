@@ -1,15 +1,15 @@
-//! The task of one recording: uploads its segments, confirms them in order, and publishes.
+//! The task of one recording: uploads its segments, confirms them in order, and tells.
 
-use super::local::remove_recording;
+use super::fence::Known;
+use super::local::{remove_index, remove_segments};
 use super::pause::Pause;
-use super::{Item, Published, Shelf, Shipment, Spool, blocking, named_by};
+use super::{Follower, Inner, Item, Published, Shipment, Spool, blocking};
 use crate::clock;
 use crate::metrics;
-use crate::store::Error;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -25,40 +25,42 @@ const MEDIA_PER_INDEX: u64 = 64;
 pub(super) struct Shipping {
     spool: Spool,
     shipment: Arc<Shipment>,
-    shelf: Option<Box<dyn Shelf>>,
-    /// Length of the index that the shelf has read.
-    shelved_len: u64,
-    /// Playlists as they were written last.
-    written: HashMap<String, Bytes>,
+    follower: Option<Box<dyn Follower>>,
+    /// Length of the index that the follower was told.
+    told_len: u64,
+    /// Objects beside the segments, as they were written last.
+    written: HashMap<String, Written>,
     /// Length of the index in the store.
     indexed_len: u64,
     indexed_at: Instant,
     /// Media confirmed since then.
     media_since: u64,
-    /// Confirmed segments that are still here.
-    kept: VecDeque<Item>,
+}
+
+#[derive(Default)]
+struct Written {
+    text: Bytes,
+    known: Known,
 }
 
 impl Shipping {
-    pub(super) fn new(
-        spool: Spool,
-        shipment: Arc<Shipment>,
-        shelf: Option<Box<dyn Shelf>>,
-    ) -> Self {
+    pub(super) fn new(spool: Spool, shipment: Arc<Shipment>) -> Self {
         Self {
             spool,
             shipment,
-            shelf,
-            shelved_len: 0,
+            follower: None,
+            told_len: 0,
             written: HashMap::new(),
             indexed_len: 0,
             indexed_at: clock::monotonic(),
             media_since: 0,
-            kept: VecDeque::new(),
         }
     }
 
     pub(super) async fn run(mut self) {
+        if let Some(make) = self.spool.0.followers.get() {
+            self.follower = Some(make(&self.shipment.key).await);
+        }
         let mut flights = FuturesOrdered::new();
         loop {
             while flights.len() < UPLOADS_PER_RECORDING
@@ -69,22 +71,23 @@ impl Shipping {
                 let upload = self.spool.0.clone().upload(item);
                 flights.push_back(self.spool.0.runtime.spawn(upload));
             }
-            let idle = flights.is_empty();
-            if idle && self.all_confirmed() {
+            let over = flights.is_empty() && self.all_confirmed();
+            let news = self.tell().await;
+            if over {
                 self.finish().await;
                 return;
             }
+            if news && !self.more_is_ready() {
+                self.publish().await;
+            }
             tokio::select! {
                 biased;
-                Some(landed) = flights.next(), if !idle => {
+                Some(landed) = flights.next(), if !flights.is_empty() => {
                     let Ok(item) = landed else {
                         tracing::error!(recording = %self.shipment.key, "an upload broke down; the next start goes on with it");
                         return;
                     };
                     self.confirm(item).await;
-                    if !self.more_is_ready() {
-                        self.publish().await;
-                    }
                 }
                 () = self.shipment.wake.notified() => {}
                 () = tokio::time::sleep(self.until_index()), if self.index_is_behind() => {
@@ -120,83 +123,105 @@ impl Shipping {
         self.shipment.lock().confirmed_len
     }
 
+    /// The oldest segment is in the store.
     async fn confirm(&mut self, item: Item) {
-        {
+        metrics::STORED_SEGMENTS.add(1);
+        metrics::STORED_BYTES.add(item.size);
+        self.media_since += item.size;
+        let root = &self.spool.0.root;
+        let path = root.join(&item.object);
+        let keep = self.follower.as_ref().map_or(0, |f| f.keep());
+        let gone: Vec<Item> = {
             let mut state = self.shipment.lock();
             state.confirmed_len = state.confirmed_len.max(item.index_len);
             state.queue.pop_front();
             state.begun -= 1;
-        }
-        metrics::STORED_SEGMENTS.add(1);
-        metrics::STORED_BYTES.add(item.size);
-        self.media_since += item.size;
-        let path = self.spool.0.root.join(&item.object);
-        self.kept.push_back(item);
-        let gone = match self.kept.len() > self.spool.0.settings.keep {
-            true => self.kept.pop_front(),
-            false => None,
+            state.kept.push_back(item);
+            let more = state.kept.len().saturating_sub(keep);
+            state.kept.drain(..more).collect()
         };
-        let gone_path = gone
-            .as_ref()
-            .map(|gone| self.spool.0.root.join(&gone.object));
+        let gone_len = gone.iter().map(|gone| gone.size).sum();
+        let gone: Vec<_> = gone.iter().map(|gone| root.join(&gone.object)).collect();
         let done = blocking(move || {
             let mut permissions = fs::metadata(&path)?.permissions();
             permissions.set_readonly(true);
             fs::set_permissions(&path, permissions)?;
-            gone_path.map_or(Ok(()), fs::remove_file)
+            gone.into_iter().try_for_each(fs::remove_file)
         });
         if let Err(error) = done.await {
             // It is uploaded once more after a restart, which changes nothing.
             tracing::warn!(recording = %self.shipment.key, %error, "a confirmed segment cannot be marked or removed");
         }
-        self.spool.shrank(gone.map_or(0, |gone| gone.size));
+        self.spool.shrank(gone_len);
+    }
+
+    /// Tells the follower what is confirmed and it does not know; true if there was something.
+    async fn tell(&mut self) -> bool {
+        let (confirmed, resumed) = {
+            let state = self.shipment.lock();
+            (state.confirmed_len, state.resumed_len)
+        };
+        if confirmed <= self.told_len || self.follower.is_none() {
+            return false;
+        }
+        let lines = match self.read_index(self.told_len, confirmed).await {
+            Ok(lines) => lines,
+            Err(error) => {
+                self.complain(&error);
+                return false;
+            }
+        };
+        if let Some(follower) = &mut self.follower {
+            let known = resumed.saturating_sub(self.told_len);
+            let known = usize::try_from(known)
+                .unwrap_or(usize::MAX)
+                .min(lines.len());
+            let (known, fresh) = lines.split_at(known);
+            for (lines, fresh) in [(known, false), (fresh, true)] {
+                if !lines.is_empty() {
+                    follower.extend(lines, fresh);
+                }
+            }
+        }
+        self.told_len = confirmed;
+        true
     }
 
     /// Playlists, if they are wanted: the newest of what is confirmed.
     async fn publish(&mut self) {
-        let Some(mut shelf) = self.shelf.take() else {
-            return;
-        };
-        let confirmed = self.confirmed_len();
-        match self.read_index(self.shelved_len, confirmed).await {
-            Ok(lines) => {
-                shelf.extend(&lines);
-                self.shelved_len = confirmed;
-                self.put_changed(shelf.current()).await;
-            }
-            Err(error) => self.complain(&error),
+        if let Some(mut follower) = self.follower.take() {
+            let current = follower.current();
+            self.put_changed(&*follower, current).await;
+            self.follower = Some(follower);
         }
-        self.shelf = Some(shelf);
     }
 
-    async fn put_changed(&mut self, all: Vec<Published>) {
-        let folder = self.shipment.key.folder();
+    async fn put_changed(&mut self, follower: &dyn Follower, all: Vec<Published>) {
         for published in all {
-            let ours = published.object.starts_with(&folder);
-            if self.written.get(&published.object) != Some(&published.text)
-                && (ours || self.is_newest(&published.object).await)
-            {
-                self.spool.0.put(published.clone()).await;
-                self.written.insert(published.object, published.text);
+            let mut written = self.take_written(&published.object);
+            if written.text != published.text {
+                let is_ahead = |theirs: &[u8]| follower.is_behind(&published, theirs);
+                let put = self.spool.0.put(&published, &mut written.known, is_ahead);
+                if put.await {
+                    written.text = published.text.clone();
+                }
             }
+            self.written.insert(published.object, written);
         }
     }
 
-    /// Whether the channel's playlist may name this recording: uploads that were late must not
-    /// bring an older recording back.
-    async fn is_newest(&self, object: &str) -> bool {
-        let inner = &self.spool.0;
-        let mut pause = Pause::new(inner, object);
-        loop {
-            match inner.store.get(object).await {
-                Ok(text) => {
-                    return named_by(&text)
-                        .is_none_or(|named| named <= self.shipment.key.recording);
-                }
-                Err(Error::NotFound { .. }) => return true,
-                Err(error) => pause.after(&error).await,
-            }
-        }
+    /// What is known of an object. Those in the folder of a recording that this process has begun
+    /// are not there before it writes them.
+    fn take_written(&mut self, object: &str) -> Written {
+        let ours = object.starts_with(&self.shipment.key.folder());
+        let fresh = ours && !self.shipment.lock().resumed;
+        self.written.remove(object).unwrap_or_else(|| Written {
+            text: Bytes::new(),
+            known: match fresh {
+                true => Known::Absent,
+                false => Known::Nothing,
+            },
+        })
     }
 
     fn index_is_behind(&self) -> bool {
@@ -215,17 +240,20 @@ impl Shipping {
         let len = self.confirmed_len();
         match self.read_index(0, len).await {
             Ok(text) => {
-                let object = self.shipment.key.journal();
-                let text = text.into();
-                let max_age_s = 0;
-                self.spool
-                    .0
-                    .put(Published {
-                        object,
-                        text,
-                        max_age_s,
-                    })
-                    .await;
+                let published = Published {
+                    object: self.shipment.key.journal(),
+                    text: text.into(),
+                    max_age_s: 0,
+                };
+                let mut written = self.take_written(&published.object);
+                // It only grows.
+                let is_ahead = |theirs: &[u8]| theirs.len() > published.text.len();
+                let put = self.spool.0.put(&published, &mut written.known, is_ahead);
+                if !put.await {
+                    tracing::error!(recording = %self.shipment.key, "the index in the store is longer than ours: another server writes this recording");
+                }
+                // The text itself is not kept: a day's is megabytes.
+                self.written.insert(published.object, written);
                 self.indexed_len = len;
                 self.media_since = 0;
             }
@@ -240,22 +268,30 @@ impl Shipping {
         if self.indexed_len < self.confirmed_len() {
             return; // it could not be read; the next start tries again
         }
-        if let Some(mut shelf) = self.shelf.take()
+        let mut follower = self.follower.take();
+        if let Some(follower) = &mut follower
             && let Ok(text) = self.read_index(0, self.confirmed_len()).await
         {
-            let text: Bytes = text.into();
-            self.put_changed(shelf.settled(&text)).await;
+            let settled = follower.settled(&text);
+            self.put_changed(&**follower, settled).await;
         }
         let Spool(inner) = self.spool.clone();
-        inner.shipments().remove(&self.shipment.key.folder());
         let (root, key) = (inner.root.clone(), self.shipment.key.clone());
-        let removed = blocking(move || remove_recording(&root, &key)).await;
-        match removed {
+        match blocking(move || remove_segments(&root, &key)).await {
             Ok(bytes) => self.spool.shrank(bytes),
             Err(error) => self.complain(&error),
         }
-        tracing::info!(recording = %self.shipment.key, "the store has all of the recording");
+        inner.shipments().remove(&self.shipment.key.folder());
         inner.left.notify_waiters();
+        tracing::info!(recording = %self.shipment.key, "the store has all of the recording");
+        // The index is what a restart tells again from.
+        if let Some(follower) = follower {
+            follower.safe().await;
+        }
+        let (root, key) = (inner.root.clone(), self.shipment.key.clone());
+        if let Err(error) = blocking(move || remove_index(&root, &key)).await {
+            self.complain(&error);
+        }
     }
 
     async fn read_index(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
@@ -272,5 +308,27 @@ impl Shipping {
 
     fn complain(&self, error: &io::Error) {
         tracing::error!(recording = %self.shipment.key, %error, "the spool cannot be used");
+    }
+}
+
+impl Inner {
+    /// Tries until it is confirmed.
+    async fn upload(self: Arc<Self>, item: Item) -> Item {
+        let began = clock::monotonic();
+        let path = self.root.join(&item.object);
+        let mut pause = Pause::new(&self, &item.object);
+        loop {
+            let permit = self.uploads.acquire().await; // never closed
+            let flying = metrics::UPLOADS.hold();
+            let result = self.store.upload(&item.object, &path, item.size).await;
+            drop((permit, flying));
+            match result {
+                Ok(()) => {
+                    metrics::UPLOAD_SECONDS.record(clock::monotonic() - began);
+                    return item;
+                }
+                Err(error) => pause.after(&error).await,
+            }
+        }
     }
 }

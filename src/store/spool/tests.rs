@@ -5,6 +5,7 @@ use crate::id::{ChannelId, RecordingId};
 use crate::key::{Container, MediaPath};
 use crate::store::disk::{Disk, Fsync, Writer};
 use crate::store::fault::Faults;
+use futures_util::FutureExt;
 use futures_util::TryStreamExt;
 
 const SEGMENTS: u64 = 12;
@@ -22,33 +23,77 @@ fn ends(text: &[u8]) -> Vec<(u64, u64)> {
     ends.collect()
 }
 
-struct Lines(RecordingKey, String);
+/// Publishes the lines themselves, and keeps what it was told as news.
+struct Lines {
+    key: RecordingKey,
+    text: String,
+    told: Told,
+}
 
-impl Shelf for Lines {
-    fn extend(&mut self, lines: &[u8]) {
-        self.1 += std::str::from_utf8(lines).expect("text");
+impl Lines {
+    fn publish(&self, path: MediaPath, text: &str) -> Published {
+        Published {
+            object: path.to_string(),
+            text: text.to_owned().into(),
+            max_age_s: 1,
+        }
+    }
+
+    fn index(&self) -> Published {
+        let path = MediaPath::Index(self.key.channel.clone());
+        self.publish(path, &self.key.recording.to_string())
+    }
+}
+
+/// What followers were told as news, and whether they say that it is safe.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<String>>, Arc<AtomicBool>);
+
+impl Told {
+    fn text(&self) -> String {
+        self.0.lock().expect("not poisoned").clone()
+    }
+}
+
+impl Follower for Lines {
+    fn extend(&mut self, lines: &[u8], fresh: bool) {
+        let lines = std::str::from_utf8(lines).expect("text");
+        self.text += lines;
+        if fresh {
+            *self.told.0.lock().expect("not poisoned") += lines;
+        }
     }
 
     fn current(&mut self) -> Vec<Published> {
-        let media = Published {
-            object: MediaPath::Media(self.0.clone()).to_string(),
-            text: self.1.clone().into(),
-            max_age_s: 1,
-        };
-        let index = Published {
-            object: MediaPath::Index(self.0.channel.clone()).to_string(),
-            text: format!("#EXTM3U\n{}\n", crate::key::media_uri(&self.0.recording)).into(),
-            max_age_s: 1,
-        };
-        vec![media, index]
+        let media = MediaPath::Media(self.key.clone());
+        vec![self.publish(media, &self.text), self.index()]
     }
 
     fn settled(&mut self, index: &[u8]) -> Vec<Published> {
-        vec![Published {
-            object: MediaPath::Vod(self.0.clone()).to_string(),
-            text: index.to_vec().into(),
-            max_age_s: 1,
-        }]
+        let text = std::str::from_utf8(index).expect("text");
+        let vod = MediaPath::Vod(self.key.clone());
+        vec![self.publish(vod, text), self.index()]
+    }
+
+    fn is_behind(&self, ours: &Published, theirs: &[u8]) -> bool {
+        match ours.object.ends_with("index.m3u8") {
+            true => theirs > &ours.text[..],
+            false => theirs.len() > ours.text.len(),
+        }
+    }
+
+    fn keep(&self) -> usize {
+        3
+    }
+
+    fn safe(&self) -> BoxFuture<'static, ()> {
+        let safe = self.told.1.clone();
+        async move {
+            while !safe.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        .boxed()
     }
 }
 
@@ -56,6 +101,7 @@ struct World {
     root: tempfile::TempDir,
     store: Store,
     key: RecordingKey,
+    told: Told,
 }
 
 impl World {
@@ -63,6 +109,7 @@ impl World {
         Self {
             root: tempfile::tempdir().expect("a folder"),
             store: Store::memory(),
+            told: Told(Arc::default(), Arc::new(AtomicBool::new(true))),
             key: RecordingKey {
                 channel: ChannelId::new("live", "a").expect("a name"),
                 recording: RecordingId::at(0, 0),
@@ -82,12 +129,18 @@ impl World {
             uploads: 8,
             pause: Duration::from_millis(2),
             index_interval: Duration::from_millis(5),
-            keep: 3,
         };
-        let shelves: Shelves =
-            Box::new(|key| Box::new(Lines(key.clone(), String::new())) as Box<dyn Shelf>);
+        let told = self.told.clone();
         let root = self.root.path().join("spool");
-        let spool = Spool::new(&root, store, settings, Some(shelves));
+        let spool = Spool::new(&root, store, settings);
+        spool.follow(Box::new(move |key| {
+            let follower = Lines {
+                key: key.clone(),
+                text: String::new(),
+                told: told.clone(),
+            };
+            std::future::ready(Box::new(follower) as Box<dyn Follower>).boxed()
+        }));
         let markers = self.root.path().join("running");
         let disk = Disk::with_spool(&root, &markers, 1, Fsync::None, spool.clone());
         let disk = disk.expect("a disk");
@@ -146,8 +199,19 @@ impl World {
         assert!(index.ends_with(b"\nend\n"));
         let vod = MediaPath::Vod(self.key.clone()).to_string();
         assert_eq!(self.store.get(&vod).await.expect("a playlist"), index);
-        let left = fs::read_dir(self.root.path().join("spool")).expect("a folder");
-        assert_eq!(left.count(), 0, "the spool is empty");
+        self.spool_is_empty().await;
+    }
+
+    /// Its last files go a moment after the shipment.
+    async fn spool_is_empty(&self) {
+        for _ in 0..1000 {
+            let left = fs::read_dir(self.root.path().join("spool")).expect("a folder");
+            if left.count() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("the spool is not empty");
     }
 }
 
@@ -167,6 +231,8 @@ async fn check(faults: Faults) {
     spool.drain().await;
     world.is_complete().await;
     assert_eq!(spool.used(), 0);
+    let index = world.store.get(&world.key.journal()).await.expect("there");
+    assert_eq!(world.told.text().as_bytes(), index, "each line once");
 }
 
 #[tokio::test]
@@ -225,9 +291,77 @@ async fn killed_between_any_two_requests_nothing_is_missing() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
         world.is_true().await;
+        let told = world.told.text();
         let (_, spool, _) = world.process(Faults::default());
         spool.drain().await;
         world.is_complete().await;
+        // The second process takes up where the store's confirmations of the first ended.
+        let second = world.told.text();
+        let (_, second) = second.split_at(told.len());
+        let whole = world.store.get(&world.key.journal()).await.expect("there");
+        let whole = std::str::from_utf8(&whole).expect("text");
+        assert!(whole.starts_with(&told) && whole.ends_with(second));
+        assert!(
+            told.len() + second.len() >= whole.len(),
+            "a line was never told"
+        );
+    }
+}
+
+/// Nobody hears of a segment that the store does not have, and the index stays until all is told.
+#[tokio::test]
+async fn news_follow_the_store_and_the_index_waits_until_they_are_safe() {
+    let world = World::new();
+    world.told.1.store(false, Ordering::SeqCst);
+    let down = Faults {
+        refuse_every: 1,
+        ..Faults::default()
+    };
+    let (disk, _, requests) = world.process(down);
+    let writer = disk.writer(&world.key.folder());
+    for number in 0..SEGMENTS {
+        assert!(world.segment(&writer, number).await);
+    }
+    world.end(&writer).await;
+    while requests.load(Ordering::SeqCst) < 20 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(world.told.text(), "", "nothing is confirmed");
+
+    let (_, spool, _) = world.process(Faults::default());
+    spool.drain().await;
+    assert_eq!(world.told.text().lines().count() as u64, SEGMENTS + 1);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let journal = world.root.path().join("spool").join(world.key.journal());
+    assert!(journal.exists(), "who reads it again tells it again");
+    world.told.1.store(true, Ordering::SeqCst);
+    world.spool_is_empty().await;
+}
+
+/// A request of a process that was thought dead arrives after its successor's.
+#[tokio::test]
+async fn an_older_writer_does_not_undo_a_newer_one() {
+    let world = World::new();
+    let (disk, spool, _) = world.process(Faults::default());
+    let writer = disk.writer(&world.key.folder());
+    assert!(world.segment(&writer, 0).await);
+    let media = MediaPath::Media(world.key.clone()).to_string();
+    while world.store.get(&media).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let newer = Bytes::from_static(b"0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+    for object in [&media, &world.key.journal()] {
+        world.store.put(object, newer.clone()).await.expect("room");
+    }
+    assert!(world.segment(&writer, 1).await);
+    world.end(&writer).await;
+    spool.drain().await;
+    for object in [&media, &world.key.journal()] {
+        assert_eq!(
+            world.store.get(object).await.expect("there"),
+            newer,
+            "{object}"
+        );
     }
 }
 
@@ -323,6 +457,6 @@ async fn a_late_recording_does_not_take_the_channel_back() {
         key.end(&writer).await;
         spool.drain().await;
         let text = world.store.get(&index).await.expect("a playlist");
-        assert_eq!(named_by(&text), Some(newer.key.recording.clone()));
+        assert_eq!(text, newer.key.recording.to_string());
     }
 }

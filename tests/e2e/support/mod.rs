@@ -8,6 +8,7 @@ pub(crate) mod server;
 
 pub(crate) mod browser;
 pub(crate) mod http;
+pub(crate) mod proxy;
 pub(crate) mod watch;
 pub(crate) mod weed;
 

@@ -136,6 +136,15 @@ impl Running {
         }
     }
 
+    /// Bytes of memory that it holds.
+    pub(crate) fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        1024 * kib.expect("a running process has memory")
+    }
+
     pub(crate) fn stdout(&self) -> String {
         contents(&self.stdout)
     }

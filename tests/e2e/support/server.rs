@@ -99,6 +99,19 @@ impl Server {
             .collect()
     }
 
+    /// Bytes of memory that it holds.
+    pub(crate) fn memory(&self) -> u64 {
+        self.running.memory()
+    }
+
+    /// A value of its `/metrics`, by name and label.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = http::get(&self.url("/metrics")).text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+        value.trim().parse().expect("a number")
+    }
+
     /// Its log alone, without what it prints at its start.
     pub(crate) fn running_log(&self) -> String {
         self.running.stderr()
