@@ -55,6 +55,7 @@ declare! {
     Gauge   CACHE_BYTES "millstream_cache_bytes" "Segments in memory.";
 
     // Disk and store
+    Gauge   DISK_FREE "millstream_disk_free_bytes" "Room on the disk of segments, or of the spool.";
     Gauge   DISK_JOBS "millstream_disk_queue_jobs" "Jobs that wait for the threads that write files.";
     Histogram DISK_LAG "millstream_disk_queue_seconds" "How long the end of a segment waited for its thread.";
     Gauge   SPOOL_BYTES "millstream_spool_bytes" "Segments in the spool, with those that are confirmed and kept for live viewers.";

@@ -36,6 +36,7 @@ pub(super) fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
     if config.store.folder().is_some() {
         let store = Store::local(&root)?;
         let disk = Disk::new(&root, &markers, writers, fsync).map_err(data)?;
+        disk.keep_free(config.store.reserve.0);
         return Ok((store, disk));
     }
     let store = Store::remote(&config.store.remote())?;
@@ -47,6 +48,7 @@ pub(super) fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
     };
     let spool = Spool::new(&root, store.clone(), settings);
     let disk = Disk::with_spool(&root, &markers, writers, fsync, spool).map_err(data)?;
+    disk.keep_free(config.store.reserve.0);
     Ok((store, disk))
 }
 

@@ -29,6 +29,8 @@ pub struct Store {
     pub writers: usize,
     /// What a power cut may cost.
     pub fsync: Fsync,
+    /// New publishes are refused while less than this is free on the local disk.
+    pub reserve: Size,
 }
 
 impl Default for Store {
@@ -44,6 +46,7 @@ impl Default for Store {
             index_interval: secs(10),
             writers: 2,
             fsync: Fsync::None,
+            reserve: Size(256 << 20),
         }
     }
 }

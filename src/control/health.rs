@@ -5,6 +5,7 @@
 //! too: it names no host and no path. The log has those.
 
 use super::Control;
+use crate::store::disk::NoRoom;
 use serde::Serialize;
 
 /// Rows of history that wait for the catalog, from which on that is worth telling: the database
@@ -15,7 +16,14 @@ const ROWS_WAITING: usize = 8_192;
 type Check = fn(&Control) -> Option<Reason>;
 
 /// All that can be out of order. A new one goes here, and into the README's table.
-const CHECKS: &[Check] = &[catalog_away, catalog_backlog, spool_filling, spool_full];
+const CHECKS: &[Check] = &[
+    catalog_away,
+    catalog_backlog,
+    spool_filling,
+    spool_full,
+    disk_full,
+    disk_unwritable,
+];
 
 /// How the server is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -119,4 +127,24 @@ fn spool_full(control: &Control) -> Option<Reason> {
         "spool_full",
         "the room for what the store has not confirmed is nearly used up; new publishes are refused",
     )
+}
+
+fn disk_full(control: &Control) -> Option<Reason> {
+    match control.disk().lacks_room()? {
+        NoRoom::Low { .. } => reason(
+            "disk_full",
+            "the disk is nearly full; new publishes are refused, and what has no room becomes gaps",
+        ),
+        NoRoom::Unwritable => None,
+    }
+}
+
+fn disk_unwritable(control: &Control) -> Option<Reason> {
+    match control.disk().lacks_room()? {
+        NoRoom::Unwritable => reason(
+            "disk_unwritable",
+            "the disk cannot be written; new publishes are refused, and running ones become gaps",
+        ),
+        NoRoom::Low { .. } => None,
+    }
 }

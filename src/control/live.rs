@@ -17,7 +17,7 @@ use crate::id::{ChannelId, RecordingId};
 use crate::key::RecordingKey;
 use crate::media::{Begin, WallTime};
 use crate::store::Spool;
-use crate::store::disk::{WriteError, Writer};
+use crate::store::disk::{NoRoom, WriteError, Writer};
 use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -74,6 +74,9 @@ pub enum Refused {
         "the store is not reachable and the space for what waits for it is nearly used up; try again later"
     )]
     Full,
+    /// The same with the local disk.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -249,6 +252,9 @@ impl Registry {
             }
             if control.disk().spool().is_some_and(Spool::refuses) {
                 return Err(Refused::Full);
+            }
+            if let Some(no_room) = control.disk().lacks_room() {
+                return Err(no_room.into());
             }
             let slot = self.slot(control, &grant.channel);
             let mut gone = match slot.try_claim(control, grant, publisher) {

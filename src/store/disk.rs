@@ -12,15 +12,18 @@
 //! by TCP; nothing is dropped.
 
 mod files;
+mod room;
 mod thread;
 
 pub(crate) use files::remove_empty;
+pub use room::NoRoom;
 
 use super::Spool;
 use crate::clock;
 use crate::metrics;
 use bytes::Bytes;
 use files::{append, open_index};
+use room::Room;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +55,7 @@ struct Inner {
     markers: PathBuf,
     fsync: Fsync,
     spool: Option<Spool>,
+    room: Arc<Room>,
     threads: Vec<mpsc::Sender<Queued>>,
     next: AtomicU64,
     hasher: std::hash::RandomState,
@@ -138,9 +142,10 @@ impl Disk {
     ) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
         std::fs::create_dir_all(markers)?;
+        let room = Arc::new(Room::new(root));
         let threads = (0..threads.max(1)).map(|nth| {
             let (to, from) = mpsc::channel(QUEUE_MAX);
-            let thread = Thread::new(root, markers, fsync, spool.clone());
+            let thread = Thread::new(root, markers, fsync, spool.clone(), room.clone());
             std::thread::Builder::new()
                 .name(format!("disk-{nth}"))
                 .spawn(move || thread.run(from))?;
@@ -152,6 +157,7 @@ impl Disk {
             fsync,
             spool: spool.clone(),
             threads: threads.collect::<io::Result<_>>()?,
+            room,
             next: AtomicU64::new(0),
             hasher: std::hash::RandomState::new(),
         })))
@@ -167,11 +173,22 @@ impl Disk {
         self.0.spool.as_ref()
     }
 
+    /// From now on new publishers find no room when less than this is free.
+    pub fn keep_free(&self, bytes: u64) {
+        self.0.room.set_reserve(bytes);
+    }
+
+    /// Why there is no room for another publisher, if so. Asks the disk.
+    pub fn lacks_room(&self) -> Option<NoRoom> {
+        self.0.room.lacks()
+    }
+
     /// Tells the metrics what waits for the threads, and what is in the spool.
     pub fn measure(&self) {
         let threads = self.0.threads.iter();
         let waiting: usize = threads.map(|to| to.max_capacity() - to.capacity()).sum();
         metrics::DISK_JOBS.set(waiting as f64);
+        metrics::DISK_FREE.set(self.0.room.free().unwrap_or(0) as f64);
         if let Some(spool) = self.spool() {
             spool.measure();
         }

@@ -1,6 +1,6 @@
 //! The disk is full for a while: what had no room is a gap, and the rest goes on.
 
-use crate::support::clips::SHOW;
+use crate::support::clips::{AUDIO_ONLY, SHOW};
 use crate::support::http;
 use crate::support::playlist::Media;
 use crate::support::process::run;
@@ -16,6 +16,8 @@ use std::time::Duration;
 const DISK: usize = 3 << 20;
 /// Leaves room for some seconds of the clip.
 const BALLAST: usize = DISK - (500 << 10);
+/// More than a segment that is given up leaves free for a moment.
+const RESERVE: &str = "300KiB";
 /// Long enough to fill what the ballast leaves, and to lose some segments.
 const FULL_AFTER: Duration = Duration::from_secs(20);
 
@@ -45,13 +47,39 @@ impl Drop for Mounted {
 #[test]
 fn a_full_disk_makes_gaps_and_recovers_by_itself() {
     let disk = Mounted::new();
+    let settings = [("hls.reconnect_window", "1m"), ("store.reserve", RESERVE)];
+    let mut server = Server::start(disk.path(), &settings);
+    assert_eq!(
+        readiness(&server),
+        (200, r#"{"state":"ready","reasons":[]}"#.to_owned())
+    );
+    let push = own_push(&SHOW, &server.publish_url("full"), Speed::RealTime);
+    wait_for("a segment", Duration::from_secs(10), || {
+        let reply = http::try_get(&server.index_url("full"))?;
+        (reply.status == 200).then_some(())
+    });
     let ballast = disk.path().join("ballast");
     std::fs::write(&ballast, vec![1; BALLAST]).expect("there is room for it");
-    let settings = [("hls.reconnect_window", "1m")];
-    let mut server = Server::start(disk.path(), &settings);
-    let push = own_push(&SHOW, &server.publish_url("full"), Speed::RealTime);
     sleep(FULL_AFTER);
+    let (status, text) = readiness(&server);
+    assert_eq!(status, 200, "running pushes and viewers are served: {text}");
+    assert!(
+        text.contains("\"degraded\"") && text.contains("disk_full"),
+        "{text}"
+    );
+    let refused = own_push(&SHOW, &server.publish_url("second"), Speed::RealTime);
+    let refused = refused.finish(Duration::from_secs(10));
+    assert!(!refused.status.success());
+    let told = server.log_lines("publish refused");
+    assert!(told[0].contains("disk is nearly full"), "{told:?}");
+
     std::fs::remove_file(&ballast).expect("it was there");
+    // The catalog had no room either, and tries again after some seconds.
+    wait_for("everything to be in order", Duration::from_secs(15), || {
+        readiness(&server).1.contains("\"ready\"").then_some(())
+    });
+    let second = own_push(&AUDIO_ONLY, &server.publish_url("second"), Speed::Max);
+    assert!(second.finish(Duration::from_secs(30)).status.success());
     assert!(push.finish(Duration::from_secs(60)).status.success());
 
     let before = whole(&server);
@@ -78,6 +106,11 @@ fn a_full_disk_makes_gaps_and_recovers_by_itself() {
             .collect()
     };
     assert_eq!(lines(&after), lines(&before), "the index tells the same");
+}
+
+fn readiness(server: &Server) -> (u16, String) {
+    let reply = http::request("GET", &server.url("/readyz"), &[]);
+    (reply.status, reply.text())
 }
 
 /// The whole playlist; what it names is there, and its gaps are not.

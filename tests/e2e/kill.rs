@@ -20,6 +20,8 @@ const KILLS: u32 = 4;
 const PUSHED_MAX: Duration = Duration::from_secs(4);
 /// Promised: a start with a recording that was cut off takes less.
 const START_MAX: Duration = Duration::from_secs(2);
+/// Until all that was promised is there again; a longer wait is shown with the server's log.
+const SLOW: Duration = Duration::from_secs(8);
 /// One part, and what a connection, a first key frame and a busy machine take.
 const LOST_MAX: f64 = 0.5 + 1.0;
 
@@ -66,9 +68,18 @@ fn killed_at_random(data: &Path, settings: &[(&str, &str)], folder: &str) {
         let root = data.join("data").join(folder);
         let parts = unfinished(&root);
 
+        let killed = Instant::now();
         server = started(data, settings);
         let index = server.index_url("killed");
         promised.keep(&index);
+        let again = killed.elapsed();
+        if again > SLOW {
+            let log = server.log_lines("");
+            eprintln!(
+                "kill {nth} after {random} ms: {again:?} until all was there again\n{}",
+                log.join("\n")
+            );
+        }
         parts_are_kept(&parts);
         let length = length(&root);
         let lost = pushed - (length - total);

@@ -1,6 +1,7 @@
 //! One thread that writes files: the jobs of its writers, in order.
 
 use super::files::{append, create_marker, make_folder, open_index, remove_empty, sync_folder};
+use super::room::Room;
 use super::{Fsync, Job, Queued, WriteError, failed};
 use crate::clock;
 use crate::metrics;
@@ -9,6 +10,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -28,6 +30,7 @@ pub(super) struct Thread {
     markers_root: PathBuf,
     fsync: Fsync,
     spool: Option<Spool>,
+    room: Arc<Room>,
     open: HashMap<u64, Growing>,
     /// The index that each writer appended to last.
     index: HashMap<u64, (String, File)>,
@@ -49,12 +52,19 @@ struct Growing {
 }
 
 impl Thread {
-    pub(super) fn new(root: &Path, markers: &Path, fsync: Fsync, spool: Option<Spool>) -> Self {
+    pub(super) fn new(
+        root: &Path,
+        markers: &Path,
+        fsync: Fsync,
+        spool: Option<Spool>,
+        room: Arc<Room>,
+    ) -> Self {
         Self {
             root: root.to_owned(),
             markers_root: markers.to_owned(),
             fsync,
             spool,
+            room,
             open: HashMap::new(),
             index: HashMap::new(),
             folder: HashMap::new(),
@@ -297,6 +307,7 @@ impl Thread {
         lost: &str,
     ) -> Result<(), WriteError> {
         let finished = self.finish(writer);
+        self.room.wrote(finished.is_ok());
         let line = if finished.is_ok() { line } else { lost };
         let index_len = self.line(writer, index.clone(), line).inspect_err(|error| {
             // The bytes have their name, by which a start after a crash finds them.
