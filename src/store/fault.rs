@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use object_store::path::Path as Name;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use std::fmt;
 use std::ops::Range;
@@ -22,6 +22,8 @@ pub struct Faults {
     pub refuse_every: u64,
     /// Every so manieth request is carried out and answered with a failure; 0 for none.
     pub lose_answer_every: u64,
+    /// Conditional writes are refused as unknown.
+    pub no_conditions: bool,
     /// How long each request takes.
     pub delay: Duration,
     /// From the request with this number on nothing is answered any more, and nothing done.
@@ -99,6 +101,12 @@ impl ObjectStore for Failing {
         options: PutOptions,
     ) -> Result<PutResult> {
         let number = self.before().await?;
+        if self.faults.no_conditions && !matches!(options.mode, PutMode::Overwrite) {
+            return Err(object_store::Error::NotImplemented {
+                operation: "a conditional write".to_owned(),
+                implementer: "failing on purpose".to_owned(),
+            });
+        }
         let answer = self.inner.put_opts(at, load, options).await?;
         self.after(number, answer)
     }

@@ -244,6 +244,12 @@ async fn everything_arrives_in_order_whatever_fails() {
     })
     .await;
     check(Faults {
+        no_conditions: true,
+        refuse_every: 5,
+        ..Faults::default()
+    })
+    .await;
+    check(Faults {
         lose_answer_every: 2,
         ..Faults::default()
     })
