@@ -87,6 +87,15 @@ pub(super) fn foreign_apis(
             cnames: oss.cnames.clone(),
             keys: oss.keys.clone(),
             security_tokens: oss.security_tokens.clone(),
+            limits: { oss.limits.iter() }
+                .map(|(id, limits)| {
+                    let limits = oss::KeyLimits {
+                        buckets: limits.buckets.clone(),
+                        read_only: limits.read_only,
+                    };
+                    (id.clone(), limits)
+                })
+                .collect(),
         };
         let api = Oss::new(publishing.control.clone(), &settings)?;
         let listener = listen("the OSS API", address, |address| {

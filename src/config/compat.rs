@@ -30,6 +30,18 @@ pub struct Oss {
     pub keys: BTreeMap<String, String>,
     /// Security tokens of those that are temporary ones, by id.
     pub security_tokens: BTreeMap<String, String>,
+    /// What keys do not reach, by id.
+    pub limits: BTreeMap<String, KeyLimits>,
+}
+
+/// An entry of `[compat.oss.limits]`
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeyLimits {
+    /// The only buckets that the key reaches; all if empty.
+    pub buckets: Vec<String>,
+    /// Whether it may only look.
+    pub read_only: bool,
 }
 
 impl Default for Oss {
@@ -41,6 +53,7 @@ impl Default for Oss {
             cnames: BTreeMap::new(),
             keys: BTreeMap::new(),
             security_tokens: BTreeMap::new(),
+            limits: BTreeMap::new(),
         }
     }
 }
@@ -68,6 +81,11 @@ impl Oss {
                 "compat.oss.security_tokens.{id} belongs to no access key of compat.oss.keys"
             ));
         }
+        if let Some(id) = self.limits.keys().find(|id| !self.keys.contains_key(*id)) {
+            return contradiction(format!(
+                "compat.oss.limits.{id} belongs to no access key of compat.oss.keys"
+            ));
+        }
         Ok(())
     }
 }
@@ -82,6 +100,7 @@ impl fmt::Debug for Oss {
             .field("domain", &self.domain)
             .field("cnames", &self.cnames)
             .field("keys", &keys)
+            .field("limits", &self.limits)
             .finish()
     }
 }

@@ -18,12 +18,17 @@ struct Oss {
 impl Oss {
     fn start(data: &Path) -> Self {
         let cnames = "[compat.oss.cnames]\n\"media.localhost\" = \"cname-bucket\"\n";
-        std::fs::write(data.join("config.toml"), cnames).expect("a folder of this test");
+        let limits = "[compat.oss.limits]\nlookak = { read_only = true }\n\
+            elseak = { buckets = [\"else-bucket\"] }\n";
+        std::fs::write(data.join("config.toml"), format!("{cnames}{limits}"))
+            .expect("a folder of this test");
         let port = free_port();
         let settings = [
             ("auth.publish", "key"),
             ("compat.oss.listen", &*format!("127.0.0.1:{port}")),
             ("compat.oss.keys.testak", "testsk"),
+            ("compat.oss.keys.lookak", "looksk"),
+            ("compat.oss.keys.elseak", "elsesk"),
             ("log.level", "debug"),
         ];
         let server = Server::start(data, &settings);
@@ -40,7 +45,7 @@ impl Oss {
     /// Neither secrets nor signatures are in the log.
     fn is_discreet(&self) {
         let log = self.server.log();
-        for secret in ["testsk", "Signature=", "authorization", "TOK+"] {
+        for secret in ["testsk", "looksk", "Signature=", "authorization", "TOK+"] {
             assert!(!log.contains(secret), "{secret:?} is in the log:\n{log}");
         }
     }
@@ -70,6 +75,14 @@ fn every_call_is_answered_in_every_signature_and_addressing() {
     let data = tempfile::tempdir().expect("a folder");
     let oss = Oss::start(data.path());
     oss.run("calls");
+    oss.is_discreet();
+}
+
+#[test]
+fn nobody_reads_or_changes_anything_without_the_right_to() {
+    let data = tempfile::tempdir().expect("a folder");
+    let oss = Oss::start(data.path());
+    oss.run("walk");
     oss.is_discreet();
 }
 

@@ -5,8 +5,10 @@
     live_channel.py after PORT    what must be there when the server was killed and started again
     live_channel.py calls PORT    every operation with every signature version and addressing
     live_channel.py raw PORT      requests as the C and Go SDKs write them
+    live_channel.py walk PORT     every operation with no, wrong, expired and lesser credentials
 
-Access key testak with secret testsk; whatever is not as the API's reference says is an error.
+Access key testak with secret testsk (and for the walk lookak, looksk, which may only look, and elseak,
+elsesk, which reaches else-bucket alone); whatever is not as the API's reference says is an error.
 """
 
 import base64
@@ -14,6 +16,7 @@ import datetime
 import email.utils
 import hashlib
 import hmac
+import http.client
 import os
 import socket
 import subprocess
@@ -29,7 +32,7 @@ SIZE, RATE, SECONDS = (640, 360), 25, 12
 
 def main():
     command, port = sys.argv[1], int(sys.argv[2])
-    {"story": story, "after": after, "calls": calls, "raw": raw}[command](port)
+    {"story": story, "after": after, "calls": calls, "raw": raw, "walk": walk}[command](port)
 
 
 def story(port):
@@ -346,6 +349,101 @@ class Push:
     def stop(self):
         self.process.kill()
         self.process.communicate()
+
+
+# Method, target, headers, whether something is different afterwards.
+WALK = [
+    ("GET", "/", {}, False),
+    ("PUT", "/walk-bucket/", {}, True),
+    ("DELETE", "/walk-bucket/", {}, True),
+    ("GET", "/walk-bucket/?bucketInfo", {}, False),
+    ("GET", "/walk-bucket/?location", {}, False),
+    ("GET", "/walk-bucket/?acl", {}, False),
+    ("PUT", "/walk-bucket/?acl", {"x-oss-acl": "public-read-write"}, True),
+    ("GET", "/walk-bucket/?prefix=", {}, False),
+    ("GET", "/walk-bucket/?uploads", {}, False),
+    ("GET", "/walk-bucket/?live", {}, False),
+    ("PUT", "/walk-bucket/new?live", {}, True),
+    ("PUT", "/walk-bucket/cam?live&status=disabled", {}, True),
+    ("GET", "/walk-bucket/cam?live", {}, False),
+    ("GET", "/walk-bucket/cam?comp=stat&live", {}, False),
+    ("GET", "/walk-bucket/cam?comp=history&live", {}, False),
+    ("DELETE", "/walk-bucket/cam?live", {}, True),
+    ("POST", "/walk-bucket/cam/x.m3u8?endTime=9&startTime=1&vod", {}, True),
+    ("GET", "/walk-bucket/cam?endTime=9&startTime=1&vod", {}, False),
+    ("GET", "/walk-bucket/cam/live.m3u8", {}, False),
+    ("HEAD", "/walk-bucket/cam/live.m3u8", {}, False),
+    ("GET", "/walk-bucket/cam/1.ts", {}, False),
+    ("DELETE", "/walk-bucket/cam/x.m3u8", {}, True),
+]
+
+
+def walk(port):
+    """No request without rights changes or reads anything, and a lesser right is not a greater one."""
+    endpoint = "http://127.0.0.1:%d" % port
+    bucket = oss2.Bucket(oss2.Auth(KEY, SECRET), endpoint, "walk-bucket")
+    bucket.create_bucket(oss2.BUCKET_ACL_PRIVATE)
+    create(bucket, "cam", "live.m3u8")
+    oss2.Bucket(oss2.Auth(KEY, SECRET), endpoint, "else-bucket").create_bucket()
+
+    def all_there_is():
+        stat = [vars(c) for c in oss2.LiveChannelIterator(bucket)]
+        listed = [o.key for o in bucket.list_objects().object_list]
+        return str((bucket.get_bucket_acl().acl, bucket.get_live_channel("cam").status, len(stat), listed))
+
+    before = all_there_is()
+    strangers = [
+        ("nobody", None),
+        ("a wrong secret", lambda *r: header(*r, KEY, "wrong", 0)),
+        ("an unknown key", lambda *r: header(*r, "nobody", SECRET, 0)),
+        ("an old signature", lambda *r: header(*r, KEY, SECRET, -20 * 60)),
+        ("a signature of tomorrow", lambda *r: header(*r, KEY, SECRET, 86400)),
+        ("a signature of another request", lambda m, t, h: header(m, t + "x", h, KEY, SECRET, 0)),
+        ("no signature", lambda *r: {"Authorization": "OSS " + KEY + ":"}),
+        ("a key of another bucket", lambda *r: header(*r, "elseak", "elsesk", 0)),
+        ("a key that may only look", lambda *r: header(*r, "lookak", "looksk", 0)),
+    ]
+    for method, target, headers, changes in WALK:
+        for who, credential in strangers:
+            shown = credential(method, target, headers) if credential else {}
+            status, body = ask(port, method, target, {**headers, **shown})
+            what = "%s %s as %s: %d %s" % (method, target, who, status, body)
+            if who == "a key of another bucket" and target == "/":
+                true(status == 200 and b"walk-bucket" not in body and b"else-bucket" in body, what)
+            elif who == "a key that may only look" and not changes:
+                true(status != 403 and status < 500, what)
+            else:
+                true(status == 403, what)
+            true(b"walk-bucket</Name>" not in body or status == 200, what)
+    # The same by URL.
+    for expires in (-1, 60):
+        url = bucket.sign_url("GET", "cam/live.m3u8", expires).split("%d" % port, 1)[1]
+        same(ask(port, "GET", url, {})[0], 403 if expires < 0 else 404)
+        same(ask(port, "DELETE", url, {})[0], 403)
+    for auth in (oss2.Auth("lookak", "looksk"), oss2.Auth("elseak", "elsesk")):
+        refused(oss2.Bucket(auth, endpoint, "walk-bucket").sign_rtmp_url("cam", "", 60), "does not reach that far")
+    same(all_there_is(), before)
+    print("ok")
+
+
+def header(method, target, headers, key, secret, off_s):
+    """A signature of version 1; every sub-resource of the walk is in its order already."""
+    date = email.utils.formatdate(time.time() + off_s, usegmt=True)
+    own = "".join("%s:%s\n" % (name, headers[name]) for name in sorted(headers) if name.startswith("x-oss-"))
+    resource = target.split("?prefix=")[0]
+    text = "%s\n\n\n%s\n%s%s" % (method, date, own, resource)
+    seal = base64.b64encode(hmac.new(secret.encode(), text.encode(), hashlib.sha1).digest()).decode()
+    return {"Date": date, "Authorization": "OSS %s:%s" % (key, seal)}
+
+
+def ask(port, method, target, headers):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, target, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
 
 
 def refused(url, why):

@@ -7,6 +7,7 @@ use super::document::{
 use super::error::{Code, Error};
 use super::names::{self, Page};
 use super::service::{Call, xml};
+use super::signature::Caller;
 use super::{Oss, document, time};
 use crate::control::hubs::{Hub, HubAccess};
 use crate::id::HubName;
@@ -21,7 +22,15 @@ const ACL: &str = "x-oss-acl";
 const ROWS: usize = 1000;
 
 impl Oss {
-    pub(super) async fn list_buckets(&self, call: &Call<'_>) -> Result<Response, Error> {
+    pub(super) async fn list_buckets(
+        &self,
+        call: &Call<'_>,
+        caller: Caller<'_>,
+    ) -> Result<Response, Error> {
+        let reaches = |bucket: &str| match caller {
+            Caller::Key(limits) => limits.reaches(bucket),
+            Caller::Anonymous => false,
+        };
         let page = Page::parse(&call.target.query)?;
         let mut after = page.marker.clone();
         // Whatever stands before the prefix is passed over.
@@ -41,7 +50,7 @@ impl Oss {
                     }
                     continue;
                 }
-                if names::bucket(&name).is_err() {
+                if names::bucket(&name).is_err() || !reaches(&name) {
                     continue;
                 }
                 if found.len() == page.max_keys {

@@ -40,7 +40,10 @@ impl Oss {
         self.control().grant(&id).await?;
         let now_s = clock::now().unix_ms().div_euclid(1000);
         match url.publisher(self.keys(), now_s)? {
-            Caller::Owner => {}
+            Caller::Key(limits) if limits.read_only || !limits.reaches(&url.bucket) => {
+                return Err(Error::denied("The access key does not reach that far."));
+            }
+            Caller::Key(_) => {}
             Caller::Anonymous if hub.access == HubAccess::ReadWrite => {}
             Caller::Anonymous => return Err(Error::denied("The URL is not signed.")),
         }

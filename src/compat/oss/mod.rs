@@ -36,6 +36,7 @@ use crate::id::ChannelId;
 use address::{Names, Style, Target};
 use error::{Code, Error};
 use signature::AccessKeys;
+pub use signature::KeyLimits;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ pub struct Settings {
     pub keys: BTreeMap<String, String>,
     /// Security tokens of temporary keys by their ids.
     pub security_tokens: BTreeMap<String, String>,
+    /// What keys do not reach, by their ids.
+    pub limits: BTreeMap<String, KeyLimits>,
 }
 
 /// A configured host stands for something that is no bucket.
@@ -99,7 +102,7 @@ impl Oss {
                 domain: settings.domain.to_ascii_lowercase(),
                 cnames,
             },
-            keys: AccessKeys::new(&settings.keys, &settings.security_tokens),
+            keys: AccessKeys::new(&settings.keys, &settings.security_tokens, &settings.limits),
         })))
     }
 

@@ -147,6 +147,32 @@ impl Operation {
         }
     }
 
+    /// Whether something is different afterwards.
+    pub(super) fn changes(self) -> bool {
+        match self {
+            Self::CreateBucket
+            | Self::DeleteBucket
+            | Self::PutBucketAcl
+            | Self::PutChannel
+            | Self::PutChannelStatus
+            | Self::DeleteChannel
+            | Self::PostVodPlaylist
+            | Self::DeleteObject => true,
+            Self::ListBuckets
+            | Self::GetBucketInfo
+            | Self::GetBucketLocation
+            | Self::GetBucketAcl
+            | Self::ListObjects
+            | Self::ListUploads
+            | Self::ListChannels
+            | Self::GetChannelInfo
+            | Self::GetChannelStat
+            | Self::GetChannelHistory
+            | Self::GetVodPlaylist
+            | Self::GetObject => false,
+        }
+    }
+
     /// What a caller needs for it.
     pub(super) fn need(self) -> Need {
         match self {

@@ -55,7 +55,11 @@ impl PublishUrl {
 
     /// Who publishes, at `now` in Unix seconds. The time counts here only: a push that has begun
     /// goes on when it has passed.
-    pub(super) fn publisher(&self, keys: &AccessKeys, now: i64) -> Result<Caller, Error> {
+    pub(super) fn publisher<'k>(
+        &self,
+        keys: &'k AccessKeys,
+        now: i64,
+    ) -> Result<Caller<'k>, Error> {
         let (key_id, signature) = match (
             self.query.get("OSSAccessKeyId"),
             self.query.get("Signature"),
@@ -80,8 +84,8 @@ impl PublishUrl {
             .or_else(|| self.query.get("SecurityToken"));
         // Go's SDK sends a token and leaves it out of what it signs.
         let strings = [self.string(expires, true), self.string(expires, false)];
-        keys.sealed(key_id, token, &strings, signature)?;
-        Ok(Caller::Owner)
+        let limits = keys.sealed(key_id, token, &strings, signature)?;
+        Ok(Caller::Key(limits))
     }
 
     fn string(&self, expires: &str, with_token: bool) -> String {
@@ -100,6 +104,7 @@ impl PublishUrl {
 #[cfg(test)]
 mod tests {
     use super::super::error::Code;
+    use super::super::signature::OWNER;
     use super::*;
 
     const EXPIRES: i64 = 1_795_229_517;
@@ -111,9 +116,12 @@ mod tests {
         }
     }
 
-    fn keys(token: Option<&str>) -> AccessKeys {
+    /// For as long as the tests run: answers refer to them.
+    fn keys(token: Option<&str>) -> &'static AccessKeys {
         let pair = |value: &str| [("testak".to_owned(), value.to_owned())].into();
-        AccessKeys::new(&pair("testsk"), &token.map(pair).unwrap_or_default())
+        let tokens = token.map(pair).unwrap_or_default();
+        let keys = AccessKeys::new(&pair("testsk"), &tokens, &Default::default());
+        Box::leak(Box::new(keys))
     }
 
     fn url(query: &str) -> PublishUrl {
@@ -145,8 +153,8 @@ mod tests {
             let url = url(&format!(
                 "{parameters}&OSSAccessKeyId=testak&Expires={EXPIRES}&Signature={signature}"
             ));
-            let at = |now| url.publisher(&keys(None), now);
-            assert_eq!(at(EXPIRES), Ok(Caller::Owner), "{parameters}");
+            let at = |now| url.publisher(keys(None), now);
+            assert_eq!(at(EXPIRES), Ok(OWNER), "{parameters}");
             let late = at(EXPIRES + 1).expect_err("late");
             assert_eq!(late.code, Code::AccessDenied);
         };
@@ -178,18 +186,14 @@ mod tests {
             );
             assert_eq!(found.playlist(), Some("vod.m3u8"), "{url}");
             let token = url.contains("security-token").then_some("TOK+/=");
-            assert_eq!(
-                found.publisher(&keys(token), until),
-                Ok(Caller::Owner),
-                "{url}"
-            );
+            assert_eq!(found.publisher(keys(token), until), Ok(OWNER), "{url}");
         }
     }
 
     #[test]
     fn whoever_has_not_signed_is_told_so() {
         let check = |query: &str, token: Option<&str>, expected: Result<Caller, Code>| {
-            let found = url(query).publisher(&keys(token), EXPIRES);
+            let found = url(query).publisher(keys(token), EXPIRES);
             assert_eq!(found.map_err(|error| error.code), expected, "{query}");
         };
         let good = "XHcY2EeRwGjQ009JALwbf5nhdkc%3D";
@@ -200,7 +204,7 @@ mod tests {
         check("playlistName=a.m3u8", None, Ok(Caller::Anonymous));
         check("OSSAccessKeyId=testak", None, Err(Code::AccessDenied));
         check("Signature=x", None, Err(Code::AccessDenied));
-        check(&of("testak", good), None, Ok(Caller::Owner));
+        check(&of("testak", good), None, Ok(OWNER));
         check(&of("nobody", good), None, Err(Code::InvalidAccessKeyId));
         check(&of("testak", ""), None, Err(Code::SignatureDoesNotMatch));
         check(

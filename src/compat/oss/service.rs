@@ -87,13 +87,13 @@ impl Oss {
             by: auth::Caller::server("oss"),
         };
         if operation == Operation::ListBuckets {
-            check(caller, HubAccess::Private, operation.need())?;
-            return self.list_buckets(&call).await;
+            check(caller, HubAccess::Private, operation, "")?;
+            return self.list_buckets(&call, caller).await;
         }
         let bucket = names::bucket(&target.bucket)?;
         let hub = self.control().hub(&bucket).await?;
         let access = hub.as_ref().map_or(HubAccess::Private, |hub| hub.access);
-        check(caller, access, operation.need())?;
+        check(caller, access, operation, &target.bucket)?;
         call.shared = access >= HubAccess::Read;
         if operation == Operation::CreateBucket {
             return self.create_bucket(&call, &bucket, hub).await;
@@ -176,15 +176,25 @@ fn host_of(parts: &Parts) -> String {
     authority.or(header).unwrap_or_default().to_owned()
 }
 
-/// Whether the caller may do what needs this. In a bucket that is not there a stranger may do
-/// nothing, and is not told that it is not there.
-fn check(caller: Caller, access: HubAccess, need: Need) -> Result<(), Error> {
-    let may = match (caller, need) {
-        (Caller::Owner, _) => true,
-        (Caller::Anonymous, Need::Owner) => false,
-        (Caller::Anonymous, Need::Read) => access >= HubAccess::Read,
-        (Caller::Anonymous, Need::Write) => access >= HubAccess::ReadWrite,
+/// Whether the caller may do that in a bucket with this access; a key that does not reach a bucket
+/// is nobody there. In a bucket that is not there a stranger may do nothing, and is not told that it
+/// is not there.
+fn check(
+    caller: Caller<'_>,
+    access: HubAccess,
+    operation: Operation,
+    bucket: &str,
+) -> Result<(), Error> {
+    let reached = match caller {
+        Caller::Key(limits) if bucket.is_empty() || limits.reaches(bucket) => Some(limits),
+        Caller::Key(_) | Caller::Anonymous => None,
     };
+    let public = match operation.need() {
+        Need::Owner => false,
+        Need::Read => access >= HubAccess::Read,
+        Need::Write => access >= HubAccess::ReadWrite,
+    };
+    let may = public || reached.is_some_and(|key| !(key.read_only && operation.changes()));
     let message = "You have no right to access this object because of bucket acl.";
     may.then_some(()).ok_or_else(|| Error::denied(message))
 }

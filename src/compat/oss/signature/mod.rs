@@ -33,15 +33,39 @@ struct AccessKey {
     secret: String,
     /// The token that goes with a temporary key; any, or none, if the key is a lasting one.
     token: Option<String>,
+    limits: KeyLimits,
+}
+
+/// What an access key does not reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// The only buckets that it reaches; all if there is none.
+    pub buckets: Vec<String>,
+    /// Whether it may only look.
+    pub read_only: bool,
 }
 
 /// Who sends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Caller {
+pub(super) enum Caller<'k> {
     /// Nobody says so.
     Anonymous,
     /// Somebody with an access key.
-    Owner,
+    Key(&'k KeyLimits),
+}
+
+/// Somebody whose key reaches everything.
+#[cfg(test)]
+pub(super) const OWNER: Caller<'static> = Caller::Key(&KeyLimits {
+    buckets: Vec::new(),
+    read_only: false,
+});
+
+impl KeyLimits {
+    /// Whether it reaches a bucket.
+    pub(super) fn reaches(&self, bucket: &str) -> bool {
+        self.buckets.is_empty() || self.buckets.iter().any(|one| one == bucket)
+    }
 }
 
 /// What of a request is signed.
@@ -83,21 +107,27 @@ enum Seal {
 }
 
 impl AccessKeys {
-    /// Keys of these ids and secrets; `tokens` are those of temporary ones, by id.
+    /// Keys of these ids and secrets; `tokens` are those of temporary ones and `limits` what some
+    /// do not reach, both by id.
     pub(super) fn new(
         secrets: &BTreeMap<String, String>,
         tokens: &BTreeMap<String, String>,
+        limits: &BTreeMap<String, KeyLimits>,
     ) -> Self {
         let key = |(id, secret): (&String, &String)| {
-            let (secret, token) = (secret.clone(), tokens.get(id).cloned());
-            (id.clone(), AccessKey { secret, token })
+            let key = AccessKey {
+                secret: secret.clone(),
+                token: tokens.get(id).cloned(),
+                limits: limits.get(id).cloned().unwrap_or_default(),
+            };
+            (id.clone(), key)
         };
         Self(secrets.iter().map(key).collect())
     }
 
     /// Who sends `request` at `now`, in Unix seconds. No signature at all is nobody; a wrong one is
     /// an error.
-    pub(super) fn caller(&self, request: Request<'_>, now: i64) -> Result<Caller, Error> {
+    pub(super) fn caller(&self, request: Request<'_>, now: i64) -> Result<Caller<'_>, Error> {
         let Some(signed) = signed(request)? else {
             return Ok(Caller::Anonymous);
         };
@@ -109,7 +139,7 @@ impl AccessKeys {
             .iter()
             .any(|string| signed.seal.is_of(string, &key.secret));
         match right {
-            true => Ok(Caller::Owner),
+            true => Ok(Caller::Key(&key.limits)),
             false => Err(mismatch(signed.key_id, signed.strings.first())),
         }
     }
@@ -121,12 +151,12 @@ impl AccessKeys {
         token: Option<&str>,
         strings: &[String],
         signature: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<&KeyLimits, Error> {
         let key = self.find(key_id)?;
         key.check_token(token)?;
         let seal = Seal::Sha1(base64(signature)?);
         match strings.iter().any(|string| seal.is_of(string, &key.secret)) {
-            true => Ok(()),
+            true => Ok(&key.limits),
             false => Err(mismatch(key_id, None)),
         }
     }
