@@ -1,5 +1,7 @@
 //! The composition root: makes the parts, joins them, and ends them in order.
 
+mod books;
+mod cards;
 mod greeting;
 mod listening;
 mod metering;
@@ -19,6 +21,7 @@ use crate::id::ChannelId;
 use crate::key::RecordingKey;
 use crate::net;
 use crate::{api, clock, http};
+pub use books::{check_catalog, rebuild_catalog};
 use http::Gate;
 use listening::Doors;
 use publishing::Publishing;
@@ -112,6 +115,7 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     greeting::greet(&config, first.as_ref(), rtmp.at, http.at, demo);
     tokio::spawn(doors.clone().watch_certificate(stop.clone()));
     tokio::spawn(restore(control.clone(), stop.clone()));
+    tokio::spawn(cards::keep(control.clone(), stop.clone()));
     if demo {
         tokio::spawn(greeting::publish_demo(
             control.clone(),
@@ -138,14 +142,6 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
         () = signals.stop() => tracing::warn!("told to stop a second time: the rest is for the next start"),
     }
     Ok(())
-}
-
-/// Makes channels and history again from what is in the store.
-pub async fn rebuild_catalog(config: Config) -> Result<(usize, usize), StartError> {
-    let control = make_control(&config).await?;
-    let found = control.rebuild().await?;
-    control.settle(Duration::MAX).await;
-    Ok(found)
 }
 
 fn listen<T>(

@@ -3,6 +3,8 @@
 //! ```text
 //! object  {hub}/{channel}/{recording}/0000/00000012.ts     segment 12
 //!         {hub}/{channel}/{recording}/recording.jsonl      the recording's own index
+//!         {hub}/{channel}/.channel.json                    what is set of the channel, and its clips
+//!         {hub}/.hub.json                                  what is set of the hub
 //! marker  {hub}/{channel}/{recording}.open                 beside the store: a recording without an end
 //! URL     /hls/{hub}/{channel}/index.m3u8                  newest recording (multivariant)
 //!         /hls/{hub}/{channel}/clip-{clip}.m3u8            a clip
@@ -12,7 +14,7 @@
 //!         /hls/ + object                                   segment
 //! ```
 
-use crate::id::{ChannelId, ChannelName, RecordingId};
+use crate::id::{ChannelId, ChannelName, HubName, RecordingId};
 use std::fmt;
 
 /// Where all media URLs begin.
@@ -104,6 +106,21 @@ impl RecordingKey {
         let (folder, name) = object.rsplit_once('/')?;
         (name == JOURNAL).then(|| recording_of(folder))?
     }
+}
+
+/// The last part of the name of a channel's card. No channel or recording begins with a dot.
+pub const CHANNEL_CARD: &str = ".channel.json";
+/// The last part of the name of a hub's card.
+pub const HUB_CARD: &str = ".hub.json";
+
+/// The object name of a channel's card: what the store knows of it beside its recordings.
+pub fn channel_card(channel: &ChannelId) -> String {
+    format!("{channel}/{CHANNEL_CARD}")
+}
+
+/// The object name of a hub's card.
+pub fn hub_card(hub: &HubName) -> String {
+    format!("{hub}/{HUB_CARD}")
 }
 
 /// The name of a segment as its recording's playlists write it, relative to them.

@@ -198,6 +198,7 @@ impl Publishing {
         metrics::SESSIONS.add(1);
         let ledger = claim.ledger().clone();
         let began = ledger.began();
+        let node = Some(ledger.node());
         let mut output = Output::new(claim.disk_writer(), recording.clone(), ledger);
         if !begin.continues {
             output.note(&Line::recording(key.channel.to_string(), began));
@@ -206,6 +207,7 @@ impl Publishing {
             began_ms: began.unix_ms(),
             remote: remote.to_string(),
             encoder: request.encoder.clone(),
+            node,
         });
         Self {
             channel: key.channel.clone(),
@@ -326,15 +328,15 @@ impl Publishing {
         let stats = self.pipeline.stats();
         let counts = self.counts();
         let dropped = counts.dropped;
+        let ended_ms = clock::now().unix_ms();
         self.output.note(&Line::SessionEnd {
-            ended_ms: clock::now().unix_ms(),
+            ended_ms,
             reason: end.to_string(),
-            video_frames: stats.video_frames,
-            audio_frames: stats.audio_frames,
-            dropped,
+            counted: counts.into(),
         });
         self.output.finish().await;
-        self.claim.ledger().close(counts, &end.to_string());
+        let ledger = self.claim.ledger();
+        ledger.close(counts, ended_ms, &end.to_string());
         let (channel, remote) = (&self.channel, self.remote);
         tracing::info!(
             %channel, %remote, reason = %end,
@@ -465,6 +467,7 @@ impl Output {
         let marker = Marker {
             open: SegmentLine::new(segment, 0),
             lines: self.notes.clone(),
+            counted: self.ledger.so_far(),
         };
         self.writer
             .open(object, key.marker(), marker.to_text())

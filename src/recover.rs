@@ -96,6 +96,22 @@ pub fn recover(
     recovered
 }
 
+/// For how many milliseconds nothing of a recording was written, by its marker, its index and the
+/// segment that was open.
+pub fn idle_ms(disk: &Disk, key: &RecordingKey, now: WallTime) -> u128 {
+    let marker = disk.markers().join(key.marker());
+    let open = fs::read(&marker).ok().and_then(|text| Marker::parse(&text));
+    let open = open.map(|marker| key.segment(marker.open.number, Container::Ts));
+    let mut files = vec![marker, disk.root().join(key.journal())];
+    files.extend(
+        open.iter()
+            .map(|object| disk.root().join(format!("{object}.part"))),
+    );
+    let newest = files.iter().filter_map(|path| modified(path).ok()).max();
+    let since = now.unix_ms().saturating_sub(newest.map_or(0, unix_ms));
+    since.max(0).unsigned_abs().into()
+}
+
 fn markers(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![(root.to_owned(), 0)];
@@ -173,7 +189,8 @@ impl<'a> Recovery<'a> {
         }
         let ended_ms = unix_ms(self.touched);
         if self.index.pushing {
-            self.append(&Line::Interrupted { ended_ms }.to_text())?;
+            let counted = self.marker.as_ref().map(|marker| marker.counted);
+            self.append(&Line::Interrupted { ended_ms, counted }.to_text())?;
         }
         let silent_ms = now.unix_ms().saturating_sub(ended_ms).max(0);
         let silent = std::time::Duration::from_millis(silent_ms.unsigned_abs());
@@ -222,7 +239,7 @@ impl<'a> Recovery<'a> {
 
     /// Gives names and lines to what was written after the last line of the index.
     fn finish_segments(&mut self, recovered: &mut Recovered) -> io::Result<()> {
-        let Some(Marker { open, lines }) = self.marker.clone() else {
+        let Some(Marker { open, lines, .. }) = self.marker.clone() else {
             return Ok(());
         };
         let next = self.index.segments.last().map_or(0, |last| last.number + 1);

@@ -70,7 +70,7 @@ impl From<Error> for Failure {
             Error::NoChannel(_) | Error::NoClip(..) | Error::NoToken(_) => StatusCode::NOT_FOUND,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
             Error::Live(_) | Error::NotLive(_) => StatusCode::CONFLICT,
-            Error::Store(_) => return Self(of_catalog(&error)),
+            Error::Store(_) | Error::Index { .. } => return Self(of_catalog(&error)),
             Error::Catalog(ref failed) if failed.is_passing() => return Self(of_catalog(&error)),
             Error::Catalog(error) => {
                 tracing::error!(%error, "API");

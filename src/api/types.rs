@@ -101,7 +101,7 @@ pub(super) struct Settings {
     /// For programs: listings select by them.
     labels: BTreeMap<String, String>,
     /// A segment ends at the first key frame at or after this.
-    #[schema(minimum = 500, maximum = 60000)]
+    #[schema(minimum = 500, maximum = 100000)]
     segment_duration_ms: Option<u32>,
     /// Segments in the live playlist.
     #[schema(minimum = 3, maximum = 1000)]

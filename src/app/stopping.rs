@@ -76,6 +76,8 @@ impl Stopping {
                 "the catalog is away: what it was not told is in the recordings' indexes"
             );
         }
+        // What is not written now is marked, and the next start writes it.
+        let _ = tokio::time::timeout(shares.catalog, self.control.write_cards()).await;
         self.stop.cancel();
         // Answers under way have their own limit; a panic there is logged by the runtime.
         self.delivery.close();

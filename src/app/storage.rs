@@ -90,6 +90,34 @@ pub(super) async fn take_up(
     Ok(cut_off.into_iter().map(|(key, _)| key).collect())
 }
 
+/// Finishes and ends the recordings that a killed server was writing, unless something of them was
+/// written within `idle` or its reconnect window: then a server may still write them. Returns those
+/// that it finished.
+pub(super) async fn finish_idle(
+    control: &Control,
+    config: &Config,
+    idle: Duration,
+) -> Result<Vec<RecordingKey>, StartError> {
+    let disk = control.disk();
+    let data = |source| StartError::Data {
+        path: disk.markers().to_owned(),
+        source,
+    };
+    let settings = recover::Settings {
+        policy: config.hls.policy(),
+        keeps_segments: disk.spool().is_none(),
+    };
+    let now = clock::now();
+    let mut left = recover::cut_off(disk).map_err(data)?;
+    left.retain(|key| recover::idle_ms(disk, key, now) >= idle.as_millis());
+    let over: Vec<_> = left
+        .iter()
+        .map(|key| (key.clone(), Duration::ZERO))
+        .collect();
+    recover::recover(disk, settings, &over, now);
+    Ok(left)
+}
+
 impl config::Store {
     /// The folder of a local store, empty for the usual one; `None` if the store is a remote one.
     fn folder(&self) -> Option<PathBuf> {

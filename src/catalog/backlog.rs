@@ -6,8 +6,8 @@
 //! counted, shown, and remembered by recording, so that whoever knows the store can write those
 //! rows again from the recording's own index ([`Backlog::take_torn`]).
 
-use super::history::{self, SegmentRow, SessionRow};
-use super::{Catalog, Error, within};
+use super::history::{self, RecordingRow, SegmentRow, SessionRow};
+use super::{Catalog, Error, judge, within};
 use crate::key::RecordingKey;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -243,6 +243,36 @@ impl Writer {
     fn is_back(&self) {
         if lock(&self.state).away.take().is_some() {
             tracing::info!("catalog: it is back, and what waited is being written");
+        }
+    }
+}
+
+/// How long the rows of one recording may take to be written anew: a week has 300,000.
+const REWRITE_MAX: Duration = Duration::from_secs(600);
+
+impl Catalog {
+    /// Makes the rows of a recording what they should be: itself, its `segments`, and the sessions
+    /// among `entries`. Segments that are not named go.
+    pub async fn rewrite(
+        &self,
+        recording: &RecordingRow,
+        segments: &[SegmentRow],
+        entries: &[Entry],
+    ) -> Result<(), Error> {
+        let action = "write history anew";
+        let write = async {
+            let mut transaction = self.writes.begin().await?;
+            for entry in entries {
+                if let Entry::Session(row) = entry {
+                    history::write_session(&mut transaction, row).await?;
+                }
+            }
+            history::rewrite(&mut transaction, recording, segments).await?;
+            transaction.commit().await
+        };
+        match tokio::time::timeout(REWRITE_MAX, write).await {
+            Ok(written) => written.map_err(|error| judge(action, error)),
+            Err(_) => Err(Error::Away(format!("it did not {action} in time"))),
         }
     }
 }

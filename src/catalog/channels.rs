@@ -1,7 +1,7 @@
 //! Hubs and channels.
 
 use super::sql::{Sql, Value};
-use super::{Catalog, Error, column, judge, within};
+use super::{Catalog, Error, column, judge, unstored, within};
 use crate::id::ChannelId;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -106,7 +106,10 @@ impl Catalog {
             let statement =
                 "INSERT INTO hubs (name, created_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
             let hubs = sqlx::query(statement).bind(hub).bind(row.created_ms);
-            hubs.execute(&mut *transaction).await?;
+            if hubs.execute(&mut *transaction).await?.rows_affected() > 0 {
+                unstored::mark(&mut transaction, hub, "").await?;
+            }
+            unstored::mark(&mut transaction, hub, name).await?;
             sqlx::query(
                 "INSERT INTO channels (hub, name, enabled, settings, created_ms, changed_ms) \
                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (hub, name) DO UPDATE SET \
@@ -155,6 +158,9 @@ impl Catalog {
                 .bind(name)
                 .execute(&mut *transaction)
                 .await?;
+            if gone.rows_affected() > 0 {
+                unstored::mark(&mut transaction, hub, name).await?;
+            }
             transaction.commit().await?;
             Ok(gone.rows_affected() > 0)
         };

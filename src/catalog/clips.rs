@@ -1,8 +1,9 @@
 //! Clips: named ranges of a channel's time.
 
 use super::sql::Sql;
-use super::{Catalog, Error, column, within};
+use super::{Catalog, Error, column, unstored, within};
 use crate::id::ChannelId;
+use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 /// A clip as the catalog keeps it.
@@ -58,9 +59,13 @@ impl Catalog {
             .bind(clip.start_ms)
             .bind(clip.end_ms)
             .bind(clip.created_ms);
-        within("write a clip", write.execute(&self.writes))
-            .await
-            .map(drop)
+        let write = async {
+            let mut transaction = self.writes.begin().await?;
+            write.execute(&mut *transaction).await?;
+            mark(&mut transaction, channel).await?;
+            transaction.commit().await
+        };
+        within("write a clip", write).await
     }
 
     /// Removes a clip; false if there is none.
@@ -70,9 +75,22 @@ impl Catalog {
             .bind(channel.hub.as_str())
             .bind(channel.name.as_str())
             .bind(name);
-        let gone = within("delete a clip", delete.execute(&self.writes)).await?;
-        Ok(gone.rows_affected() > 0)
+        let delete = async {
+            let mut transaction = self.writes.begin().await?;
+            let gone = delete.execute(&mut *transaction).await?;
+            if gone.rows_affected() > 0 {
+                mark(&mut transaction, channel).await?;
+            }
+            transaction.commit().await?;
+            Ok(gone.rows_affected() > 0)
+        };
+        within("delete a clip", delete).await
     }
+}
+
+/// The store's word of a channel has its clips.
+async fn mark(on: &mut AnyConnection, channel: &ChannelId) -> Result<(), sqlx::Error> {
+    unstored::mark(on, channel.hub.as_str(), channel.name.as_str()).await
 }
 
 fn select(channel: &ChannelId) -> Sql {

@@ -8,6 +8,7 @@ use crate::media::{Duration, Segment, Timestamp, WallTime};
 use sha2::{Digest, Sha256};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Bits of [`SegmentRow::flags`].
@@ -157,12 +158,42 @@ impl Catalog {
         rows.iter().map(SessionRow::read).collect()
     }
 
-    /// When the sessions of a recording began that have a row.
-    pub async fn sessions_of(&self, recording: &RecordingKey) -> Result<Vec<i64>, Error> {
-        let mut sql = Sql::new("SELECT began_ms FROM sessions");
-        sql.push(" WHERE recording = ?", [recording_key(recording).into()]);
+    /// The sessions of a recording, in order.
+    pub async fn sessions_of(&self, recording: &RecordingKey) -> Result<Vec<SessionRow>, Error> {
+        let mut sql = Sql::new(SESSION);
+        let key = recording_key(recording).into();
+        sql.push(" WHERE recording = ? ORDER BY began_ms", [key]);
         let rows = sql.rows(self, "list sessions").await?;
-        rows.iter().map(|row| column(row, 0)).collect()
+        rows.iter().map(SessionRow::read).collect()
+    }
+
+    /// A recording by its name.
+    pub async fn recording(&self, key: &RecordingKey) -> Result<Option<RecordingRow>, Error> {
+        let mut sql = Sql::new(RECORDING);
+        sql.push(" WHERE key = ?", [recording_key(key).into()]);
+        let rows = sql.rows(self, "read a recording").await?;
+        rows.first().map(RecordingRow::read).transpose()
+    }
+
+    /// The first `limit` of all recordings, by channel and name, after the one named `after`.
+    pub async fn all_recordings(
+        &self,
+        after: Option<&RecordingKey>,
+        limit: usize,
+    ) -> Result<Vec<RecordingRow>, Error> {
+        let mut sql = Sql::new(RECORDING);
+        if let Some(after) = after {
+            let place = [
+                after.channel.hub.as_str().into(),
+                after.channel.name.as_str().into(),
+                after.recording.as_str().into(),
+            ];
+            sql.push(" WHERE (hub, channel, id) > (?, ?, ?)", place);
+        }
+        let limit = limit_of(limit).into();
+        sql.push(" ORDER BY hub, channel, id LIMIT ?", [limit]);
+        let rows = sql.rows(self, "list recordings").await?;
+        rows.iter().map(RecordingRow::read).collect()
     }
 
     /// The sessions that `node` began and that nobody ended.
@@ -340,6 +371,59 @@ pub(super) async fn write_segment(
     .bind(row.date_ms)
     .bind(row.until_ms())
     .bind(recording)
+    .execute(on)
+    .await
+    .map(drop)
+}
+
+/// Makes a recording and its segments what they are said to be.
+pub(super) async fn rewrite(
+    on: &mut AnyConnection,
+    row: &RecordingRow,
+    segments: &[SegmentRow],
+) -> Result<(), sqlx::Error> {
+    let key = recording_key(&row.key);
+    write_recording(on, &row.key, row.began_ms).await?;
+    let known = sqlx::query_scalar::<_, i64>("SELECT number FROM segments WHERE recording = $1");
+    let mut surplus: BTreeSet<i64> = known
+        .bind(key)
+        .fetch_all(&mut *on)
+        .await?
+        .into_iter()
+        .collect();
+    for segment in segments {
+        surplus.remove(&segment.number);
+        let write = sqlx::query(
+            "INSERT INTO segments (recording, number, session_ms, date_ms, duration, size, flags) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (recording, number) DO UPDATE SET \
+             session_ms = excluded.session_ms, date_ms = excluded.date_ms, \
+             duration = excluded.duration, size = excluded.size, flags = excluded.flags",
+        );
+        let write = write
+            .bind(key)
+            .bind(segment.number)
+            .bind(segment.session_ms)
+            .bind(segment.date_ms)
+            .bind(segment.duration)
+            .bind(segment.size)
+            .bind(segment.flags);
+        write.execute(&mut *on).await?;
+    }
+    for number in surplus {
+        let delete = sqlx::query("DELETE FROM segments WHERE recording = $1 AND number = $2");
+        delete.bind(key).bind(number).execute(&mut *on).await?;
+    }
+    sqlx::query(
+        "UPDATE recordings SET began_ms = $1, until_ms = $2, ended_ms = $3, target_duration_s = $4, \
+         segments = $5, bytes = $6 WHERE key = $7",
+    )
+    .bind(row.began_ms)
+    .bind(row.until_ms)
+    .bind(row.ended_ms)
+    .bind(row.target_duration_s)
+    .bind(row.segments)
+    .bind(row.bytes)
+    .bind(key)
     .execute(on)
     .await
     .map(drop)

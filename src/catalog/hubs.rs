@@ -1,7 +1,7 @@
 //! Hubs.
 
 use super::sql::Sql;
-use super::{Catalog, Error, column, within};
+use super::{Catalog, Error, column, unstored, within};
 use crate::id::HubName;
 
 /// A hub as the catalog keeps it.
@@ -38,9 +38,13 @@ impl Catalog {
             .bind(name.as_str())
             .bind(row.created_ms)
             .bind(row.access);
-        within("write a hub", write.execute(&self.writes))
-            .await
-            .map(drop)
+        let write = async {
+            let mut transaction = self.writes.begin().await?;
+            write.execute(&mut *transaction).await?;
+            unstored::mark(&mut transaction, name.as_str(), "").await?;
+            transaction.commit().await
+        };
+        within("write a hub", write).await
     }
 
     /// Removes a hub that has neither channels nor recordings; false if it has, or is not there.
@@ -50,8 +54,16 @@ impl Catalog {
              AND NOT EXISTS (SELECT 1 FROM channels WHERE hub = $1) \
              AND NOT EXISTS (SELECT 1 FROM recordings WHERE hub = $1)",
         );
-        let delete = delete.bind(name.as_str()).execute(&self.writes);
-        let gone = within("delete a hub", delete).await?;
-        Ok(gone.rows_affected() > 0)
+        let delete = async {
+            let mut transaction = self.writes.begin().await?;
+            let delete = delete.bind(name.as_str());
+            let gone = delete.execute(&mut *transaction).await?;
+            if gone.rows_affected() > 0 {
+                unstored::mark(&mut transaction, name.as_str(), "").await?;
+            }
+            transaction.commit().await?;
+            Ok(gone.rows_affected() > 0)
+        };
+        within("delete a hub", delete).await
     }
 }

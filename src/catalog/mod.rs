@@ -14,6 +14,7 @@ mod credentials;
 mod history;
 mod hubs;
 mod sql;
+mod unstored;
 
 pub use backlog::{Backlog, Entry, Health};
 pub use channels::{ChannelFilter, ChannelRow};
@@ -21,6 +22,7 @@ pub use clips::ClipRow;
 pub use credentials::{AuditRow, CredentialRow, KEY, SECRET, TOKEN};
 pub use history::{RecordingRow, SegmentRow, SessionRow, flags, recording_key};
 pub use hubs::HubRow;
+pub use unstored::Unstored;
 
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -173,6 +175,11 @@ fn migrations() -> Migrator {
             "hub access",
             include_str!("migrations/0002_hub_access.sql"),
         ),
+        one(
+            4,
+            "what the store is to be told",
+            include_str!("migrations/0004_unstored.sql"),
+        ),
     ])
 }
 
@@ -192,7 +199,9 @@ async fn within<T>(
 fn judge(action: &'static str, error: sqlx::Error) -> Error {
     use sqlx::Error as E;
     let away = match &error {
-        E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => true,
+        // A server that goes down in the middle of a sentence breaks the protocol.
+        E::Io(_) | E::Tls(_) | E::Protocol(_) => true,
+        E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => true,
         E::Database(error) => error.code().is_some_and(|code| is_passing(&code)),
         _ => false,
     };
@@ -205,11 +214,12 @@ fn judge(action: &'static str, error: sqlx::Error) -> Error {
     }
 }
 
-/// PostgreSQL's classes for connections, resources, operators and conflicts (appendix A of its
-/// manual), and SQLite's primary codes BUSY, LOCKED, IOERR, FULL and CANTOPEN, all with extensions.
+/// PostgreSQL's classes for connections, transactions that were given up or may only read, conflicts,
+/// resources and operators (appendix A of its manual), and SQLite's primary codes BUSY, LOCKED, IOERR, FULL and CANTOPEN, all with extensions.
 fn is_passing(code: &str) -> bool {
-    if code.len() == 5 && !code.starts_with("2") {
-        return ["08", "40", "53", "55", "57", "58"]
+    // SQLite's are numbers of at most four digits.
+    if code.len() == 5 {
+        return ["08", "25", "40", "53", "55", "57", "58"]
             .iter()
             .any(|class| code.starts_with(class));
     }

@@ -187,6 +187,11 @@ impl Archive {
         self.newest.remove(channel);
     }
 
+    /// The index of a recording that is over has changed.
+    pub(super) fn forget_recording(&self, key: &RecordingKey) {
+        self.recordings.remove(key);
+    }
+
     async fn find_newest(
         &self,
         channel: &ChannelId,
@@ -201,9 +206,9 @@ impl Archive {
         Ok(None)
     }
 
-    /// Names of the folders in a folder of the store.
-    pub(super) async fn folders(&self, folder: &str) -> Result<Vec<String>, store::Error> {
-        self.store.list_folders(folder).await
+    /// Where the recordings live.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The recordings of a channel that have a folder in the store or in the spool, oldest first.

@@ -549,7 +549,7 @@ impl Control {
 }
 
 impl Channel {
-    fn of(row: ChannelRow) -> Result<Self, Error> {
+    pub(super) fn of(row: ChannelRow) -> Result<Self, Error> {
         let settings: Result<ChannelSettings, _> = serde_json::from_str(&row.settings);
         let wrong = |error| {
             let text = format!("settings of channel {}: {error}", row.id);

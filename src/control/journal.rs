@@ -3,6 +3,7 @@
 //! The store describes itself by it: from this object alone a recording's playlists are rendered,
 //! after a restart too. A line that a crash cut off is the last one and is left out.
 
+use super::meter::Counts;
 use crate::media::{Duration, Segment, Timestamp, Tracks, WallTime};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ pub enum Line {
         remote: String,
         /// What the encoder calls itself.
         encoder: Option<String>,
+        /// The server that took it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
     },
     /// From the next segment on these are the tracks.
     Tracks(TrackLine),
@@ -41,28 +45,45 @@ pub enum Line {
         ended_ms: i64,
         /// Why.
         reason: String,
-        /// Pictures in segments.
-        video_frames: u64,
-        /// Audio frames in segments.
-        audio_frames: u64,
-        /// Frames and tags that are in no segment.
-        dropped: u64,
+        /// All that it counted.
+        #[serde(flatten)]
+        counted: Counted,
     },
     /// The bytes of a segment that was listed are gone; it is a gap.
     Lost {
         /// Media sequence number.
         number: u64,
     },
-    /// The push was cut off when the server was killed; what it had counted is lost.
+    /// The push was cut off when the server was killed.
     Interrupted {
         /// When its last bytes were written, in milliseconds since the Unix epoch.
         ended_ms: i64,
+        /// What it had counted when its last segment began.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        counted: Option<Counted>,
     },
     /// Nothing follows: the recording is over.
     End {
         /// Milliseconds since the Unix epoch.
         ended_ms: i64,
     },
+}
+
+/// What a session counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Counted {
+    /// Pictures in segments.
+    pub video_frames: u64,
+    /// Audio frames in segments.
+    pub audio_frames: u64,
+    /// Frames and tags that are in no segment.
+    pub dropped: u64,
+    /// Bytes of media that came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Jumps of time and changes of tracks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discontinuities: Option<u64>,
 }
 
 /// What playlists say of tracks.
@@ -74,6 +95,9 @@ pub struct TrackLine {
     pub resolution: Option<(u32, u32)>,
     /// Numerator and denominator of the frames per second, if the bitstream tells.
     pub frame_rate: Option<(u32, u32)>,
+    /// Samples per second and channels of the audio track, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sound: Option<(u32, u8)>,
 }
 
 /// What playlists say of a segment.
@@ -125,6 +149,9 @@ pub struct Marker {
     pub open: SegmentLine,
     /// Lines that go to the index with that segment.
     pub lines: String,
+    /// What the session had counted when it began to write that segment.
+    #[serde(default)]
+    pub counted: Counted,
 }
 
 impl Marker {
@@ -197,6 +224,19 @@ impl From<&Tracks> for TrackLine {
                 .map(|v| (v.width, v.height))
                 .filter(|(w, h)| w * h > 0),
             frame_rate: video.and_then(|v| v.frame_rate),
+            sound: audio.map(|a| (a.sample_rate, a.channels)),
+        }
+    }
+}
+
+impl From<Counts> for Counted {
+    fn from(counts: Counts) -> Self {
+        Self {
+            video_frames: counts.video_frames,
+            audio_frames: counts.audio_frames,
+            dropped: counts.dropped,
+            bytes: Some(counts.bytes),
+            discontinuities: Some(counts.discontinuities),
         }
     }
 }
@@ -284,6 +324,7 @@ mod tests {
             codecs: vec!["avc1.64001f".to_owned(), "mp4a.40.2".to_owned()],
             resolution: Some((1280, 720)),
             frame_rate: Some((30_000, 1001)),
+            sound: Some((48_000, 2)),
         };
         let mut text = Line::recording("live/a".to_owned(), WallTime::default()).to_text();
         text += &Line::Tracks(tracks.clone()).to_text();

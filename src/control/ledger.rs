@@ -1,6 +1,7 @@
 //! What a session tells the catalog and the listeners, in the order in which it became true.
 
 use super::events::Event;
+use super::journal::Counted;
 use super::meter::Counts;
 use super::{Control, Publisher};
 use crate::catalog::{Entry, SegmentRow, SessionRow};
@@ -115,6 +116,11 @@ impl Ledger {
         WallTime::from_unix_ms(self.state().row.began_ms)
     }
 
+    /// The server that took it.
+    pub fn node(&self) -> String {
+        self.state().row.node.clone()
+    }
+
     /// From now on these are the tracks.
     pub fn tracks(&self, tracks: &Tracks) {
         self.state().row.tracks = super::json(&TrackInfo::from(tracks));
@@ -148,12 +154,26 @@ impl Ledger {
         }
     }
 
-    /// The session is over.
-    pub fn close(&self, counts: Counts, reason: &str) {
+    /// What was counted when this was last told.
+    pub fn so_far(&self) -> Counted {
+        let row = &self.state().row;
+        let number = |count: i64| u64::try_from(count).unwrap_or(0);
+        Counted {
+            video_frames: number(row.video_frames),
+            audio_frames: number(row.audio_frames),
+            dropped: number(row.dropped),
+            bytes: Some(number(row.bytes)),
+            discontinuities: Some(number(row.discontinuities)),
+        }
+    }
+
+    /// The session is over since `ended_ms` (milliseconds since the Unix epoch), as its line in the
+    /// index says too.
+    pub fn close(&self, counts: Counts, ended_ms: i64, reason: &str) {
         {
             let mut state = self.state();
             state.row.take(counts);
-            state.row.ended_ms = Some(clock::now().unix_ms());
+            state.row.ended_ms = Some(ended_ms);
             state.row.reason = Some(reason.to_owned());
         }
         self.write();

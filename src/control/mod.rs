@@ -5,7 +5,9 @@
 
 mod archive;
 pub mod auth;
+mod cards;
 pub mod channels;
+pub mod check;
 pub mod confirmed;
 pub mod events;
 pub mod health;
@@ -20,6 +22,7 @@ mod restore;
 pub mod settings;
 mod shelf;
 pub mod timeline;
+mod walk;
 
 pub use auth::FirstStart;
 
@@ -224,6 +227,14 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The index of a recording cannot be written.
+    #[error("cannot write {object}: {source}")]
+    Index {
+        /// Its name.
+        object: String,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 impl Control {

@@ -3,13 +3,12 @@
 //! Needed when a process was killed before its rows were written, and when the queue before the
 //! catalog was full. Rows that are there stay as they are.
 
-use super::auth::Caller;
-use super::journal::Line;
+use super::journal::{Counted, Line, TrackLine};
 use super::ledger::{AudioInfo, TrackInfo, VideoInfo};
 use super::{Control, Error};
 use crate::catalog::{Entry, SegmentRow, SessionRow};
 use crate::clock;
-use crate::id::{ChannelId, HUB_LEVELS_MAX, RecordingId};
+use crate::id::ChannelId;
 use crate::key::RecordingKey;
 use crate::media::Segment;
 use crate::store::Spool;
@@ -20,7 +19,7 @@ const SESSIONS_MAX: usize = 1_000;
 /// Rows of restored recordings that wait for the catalog at a time.
 const WAITING_MAX: usize = 10_000;
 /// What an interrupted session says of its end.
-const INTERRUPTED: &str = "the server was interrupted";
+pub(super) const INTERRUPTED: &str = "the server was interrupted";
 
 /// How long a start waits for the rows of killed pushes. A day's are written behind its first pushes.
 const WAIT_MAX: std::time::Duration = std::time::Duration::from_millis(500);
@@ -66,16 +65,14 @@ impl Control {
 
     async fn close(&self, row: &SessionRow) -> Result<(), Error> {
         let index = self.archive().index(&row.recording).await?;
-        let end = index.and_then(|(text, _)| session_end(&text, row.began_ms));
-        let (ended_ms, reason) = end.unwrap_or((row.began_ms, INTERRUPTED.to_owned()));
+        let end = index.and_then(|(text, _)| SessionEnd::read(&text, row.began_ms));
         let mut closed = row.clone();
-        closed.ended_ms = Some(ended_ms.max(row.began_ms));
-        closed.reason = Some(reason);
+        end.unwrap_or_default().apply(&mut closed);
         self.backlog().push(Entry::Session(Box::new(closed)));
         Ok(())
     }
 
-    async fn written(&self) {
+    pub(super) async fn written(&self) {
         while self.backlog().health().waiting > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
@@ -85,9 +82,9 @@ impl Control {
     /// a row keep it, and those since the start write it: their own accounts know more than the
     /// index does.
     async fn restore_missing(&self, key: &RecordingKey, start_ms: i64) -> Result<(), Error> {
-        let entries = self.read_index(key).await?;
+        let entries = self.told(key).await?;
         let known = self.catalog().sessions_of(key).await?;
-        let known: BTreeSet<i64> = known.into_iter().collect();
+        let known: BTreeSet<i64> = known.into_iter().map(|row| row.began_ms).collect();
         for entry in entries {
             match &entry {
                 Entry::Session(row)
@@ -99,7 +96,7 @@ impl Control {
     }
 
     /// Hands a row over when the queue has room for those of running pushes too.
-    async fn push_slowly(&self, entry: Entry) {
+    pub(super) async fn push_slowly(&self, entry: Entry) {
         while self.backlog().health().waiting > WAITING_MAX {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
@@ -110,7 +107,7 @@ impl Control {
     pub async fn restore_torn(&self) {
         for key in self.backlog().take_torn() {
             let live = self.registry().is_live(&key.channel);
-            match self.read_index(&key).await {
+            match self.told(&key).await {
                 Ok(entries) => {
                     tracing::info!(recording = %key, rows = entries.len(), "history is written again from the recording's index");
                     // Of a session that runs, its own account knows more.
@@ -125,95 +122,181 @@ impl Control {
         }
     }
 
-    /// Makes every channel that the store has recordings of and the catalog does not know, and writes
-    /// the rows that are missing. Returns how many channels and recordings the store has.
+    /// Makes hubs, channels, clips and history again from the store: what the catalog has stays, what
+    /// is missing is written. `progress` hears how many channels are done, of how many, and which is
+    /// next. Returns how many channels and recordings the store has.
     ///
-    /// Channels come back with the server's settings and without a key: those are in no recording.
-    pub async fn rebuild(&self) -> Result<(usize, usize), Error> {
-        let by = Caller::server("rebuild");
-        let (mut channels, mut recordings) = (0, 0);
-        let mut folders = vec![String::new()];
-        while let Some(folder) = folders.pop() {
-            let within = self.archive().folders(&folder).await?;
-            let is_recording = |name: &String| name.parse::<RecordingId>().is_ok();
-            let (recorded, others): (Vec<_>, Vec<_>) = within.into_iter().partition(is_recording);
-            if let Ok(channel) = folder.parse::<ChannelId>()
-                && !recorded.is_empty()
-            {
-                self.put_if_missing(&by, &channel).await?;
-                channels += 1;
-                recordings += self.restore_channel(&channel).await?;
-            }
-            if folder.matches('/').count() < HUB_LEVELS_MAX {
-                let path = |name: String| match folder.as_str() {
-                    "" => name,
-                    folder => format!("{folder}/{name}"),
-                };
-                folders.extend(others.into_iter().map(path));
-            }
+    /// Channels come back without a key: no credential is in the store.
+    pub async fn rebuild(
+        &self,
+        progress: impl Fn(usize, usize, &ChannelId),
+    ) -> Result<(usize, usize), Error> {
+        let found = self.walk().await?;
+        for hub in &found.hubs {
+            self.restore_hub(hub).await?;
         }
-        Ok((channels, recordings))
+        let mut recordings = 0;
+        for (nth, channel) in found.channels.iter().enumerate() {
+            progress(nth, found.channels.len(), channel);
+            self.restore_channel_row(channel).await?;
+            recordings += self.restore_channel(channel).await?;
+        }
+        self.written().await;
+        Ok((found.channels.len(), recordings))
     }
 
     async fn restore_channel(&self, channel: &ChannelId) -> Result<usize, Error> {
         let mut recordings = 0;
         for key in self.archive().of_channel(channel).await? {
-            let entries = self.read_index(&key).await?;
-            recordings += usize::from(!entries.is_empty());
-            for entry in entries {
-                self.push_slowly(entry).await;
+            let told = self.told(&key).await?;
+            recordings += usize::from(!told.is_empty());
+            let known = self.catalog().sessions_of(&key).await?;
+            for entry in told {
+                match &entry {
+                    Entry::Session(row)
+                        if known.iter().any(|known| known.began_ms == row.began_ms) => {}
+                    _ => self.push_slowly(entry).await,
+                }
             }
         }
         Ok(recordings)
     }
 
-    async fn read_index(&self, key: &RecordingKey) -> Result<Vec<Entry>, Error> {
+    /// The rows of a recording, as its index tells them; none if it has no index. Of one that waits
+    /// in the spool of a server that does not run it is what the store has: the next start knows the
+    /// rest.
+    pub(super) async fn told(&self, key: &RecordingKey) -> Result<Vec<Entry>, Error> {
         let index = self.archive().index(key).await?;
         let (text, confirmed) = index.unwrap_or_default();
-        Ok(entries(key, &text, confirmed, &self.settings().node))
+        let known = self.catalog().sessions_of(key).await?;
+        Ok(entries(
+            key,
+            &text,
+            confirmed,
+            &self.settings().node,
+            &known,
+        ))
     }
 }
 
-/// When and why the session that began at `began_ms` ended, as its recording's index tells it.
-fn session_end(text: &[u8], began_ms: i64) -> Option<(i64, String)> {
-    let mut inside = false;
-    let mut last_segment = None;
-    for line in text.split(|byte| *byte == b'\n') {
-        // A day has forty thousand of these; only the last is read.
-        if line.starts_with(b"{\"segment\"") {
-            last_segment = Some(line).filter(|_| inside).or(last_segment);
-            continue;
-        }
-        match serde_json::from_slice(line) {
-            Ok(Line::Session { .. }) if inside => break,
-            Ok(Line::Session { began_ms: at, .. }) => inside = at == began_ms,
-            Ok(Line::SessionEnd {
-                ended_ms, reason, ..
-            }) if inside => return Some((ended_ms, reason)),
-            Ok(Line::Interrupted { ended_ms }) if inside => {
-                return Some((ended_ms, INTERRUPTED.to_owned()));
+/// How a session ended that its process could not close, as its recording's index tells it.
+#[derive(Default)]
+struct SessionEnd {
+    ended_ms: i64,
+    reason: Option<String>,
+    tracks: Option<TrackLine>,
+    gaps: i64,
+    counted: Option<Counted>,
+}
+
+impl SessionEnd {
+    /// Of the session that began at `began_ms`; `None` if the index does not know it.
+    fn read(text: &[u8], began_ms: i64) -> Option<Self> {
+        let mut end = None::<Self>;
+        let mut last_segment = None;
+        for line in text.split(|byte| *byte == b'\n') {
+            // A day has forty thousand of these; only the last is read.
+            if line.starts_with(b"{\"segment\"") {
+                if let Some(end) = &mut end {
+                    end.gaps += i64::from(line.ends_with(GAP_LINE));
+                    last_segment = Some(line);
+                }
+                continue;
             }
-            _ => {}
+            match (serde_json::from_slice(line), &mut end) {
+                (Ok(Line::Session { .. }), Some(_)) => break,
+                (Ok(Line::Session { began_ms: at, .. }), None) if at == began_ms => {
+                    end = Some(Self::default());
+                }
+                (Ok(Line::Tracks(line)), Some(end)) => end.tracks = Some(line),
+                (
+                    Ok(Line::SessionEnd {
+                        ended_ms,
+                        reason,
+                        counted,
+                    }),
+                    Some(end),
+                ) => {
+                    (end.ended_ms, end.reason) = (ended_ms, Some(reason));
+                    end.counted = Some(counted);
+                    last_segment = None;
+                    break;
+                }
+                (Ok(Line::Interrupted { ended_ms, counted }), Some(end)) => {
+                    (end.ended_ms, end.counted) = (ended_ms, counted);
+                    last_segment = None;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        if let Ok(Line::Segment(line)) = serde_json::from_slice(last_segment.unwrap_or_default())
+            && let Some(end) = &mut end
+        {
+            end.ended_ms = SegmentRow::of(&Segment::from(&line), began_ms).until_ms();
+        }
+        end
+    }
+
+    /// What the row of the session is when it has ended so.
+    fn apply(self, row: &mut SessionRow) {
+        row.ended_ms = Some(self.ended_ms.max(row.began_ms));
+        row.reason = Some(self.reason.unwrap_or_else(|| INTERRUPTED.to_owned()));
+        row.gaps = self.gaps;
+        if let Some(line) = self.tracks {
+            row.tracks = super::json(&tracks(line));
+        }
+        if let Some(counted) = self.counted {
+            count(row, counted);
         }
     }
-    match serde_json::from_slice(last_segment?) {
-        Ok(Line::Segment(line)) => {
-            let row = SegmentRow::of(&Segment::from(&line), began_ms);
-            Some((row.until_ms(), INTERRUPTED.to_owned()))
-        }
-        _ => None,
-    }
+}
+
+/// How the line of a segment ends whose media is missing.
+const GAP_LINE: &[u8] = b"\"gap\":true}}";
+
+fn count(row: &mut SessionRow, counted: Counted) {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    row.video_frames = number(counted.video_frames);
+    row.audio_frames = number(counted.audio_frames);
+    row.dropped = number(counted.dropped);
+    // Indexes of earlier versions do not tell these.
+    row.bytes = counted.bytes.map_or(row.bytes, number);
+    row.discontinuities = counted.discontinuities.map_or(row.discontinuities, number);
 }
 
 /// The rows of a recording, as its index tells them: of segments, those whose lines are within its
-/// first `confirmed` bytes.
-fn entries(key: &RecordingKey, text: &[u8], confirmed: usize, node: &str) -> Vec<Entry> {
+/// first `confirmed` bytes. What indexes of earlier versions did not tell is as in the rows that are
+/// `known`; if there is none, it was this `node`.
+fn entries(
+    key: &RecordingKey,
+    text: &[u8],
+    confirmed: usize,
+    node: &str,
+    known: &[SessionRow],
+) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut end = 0;
     let mut session: Option<SessionRow> = None;
-    let close = |session: &mut Option<SessionRow>, entries: &mut Vec<Entry>| {
-        entries.extend(session.take().map(|row| Entry::Session(Box::new(row))));
-    };
+    // Whether the index has said what it counted, and what its sound is.
+    let (mut told, mut heard) = (false, false);
+    let known_of = |began_ms: i64| known.iter().find(|known| known.began_ms == began_ms);
+    let close =
+        |session: &mut Option<SessionRow>, told: bool, heard: bool, entries: &mut Vec<Entry>| {
+            let Some(mut row) = session.take() else {
+                return;
+            };
+            if let Some(known) = known_of(row.began_ms) {
+                if !told {
+                    row.bytes = known.bytes;
+                    row.discontinuities = known.discontinuities;
+                }
+                if !heard {
+                    row.tracks.clone_from(&known.tracks);
+                }
+            }
+            entries.push(Entry::Session(Box::new(row)));
+        };
     for line in text.split(|byte| *byte == b'\n') {
         end += line.len() + 1;
         let is_confirmed = end <= confirmed;
@@ -226,11 +309,16 @@ fn entries(key: &RecordingKey, text: &[u8], confirmed: usize, node: &str) -> Vec
                 began_ms,
                 remote,
                 encoder,
+                node: of,
             }) => {
-                close(&mut session, &mut entries);
+                close(&mut session, told, heard, &mut entries);
+                (told, heard) = (false, false);
+                let before = || known_of(began_ms).map(|known| known.node.clone());
+                let node = of.or_else(before).unwrap_or_else(|| node.to_owned());
                 session = Some(begun(key, began_ms, remote, encoder, node));
             }
             Ok(Line::Tracks(line)) => {
+                heard = line.sound.is_some() || line.codecs.len() < 2;
                 if let Some(row) = &mut session {
                     row.tracks = super::json(&tracks(line));
                 }
@@ -254,26 +342,25 @@ fn entries(key: &RecordingKey, text: &[u8], confirmed: usize, node: &str) -> Vec
             Ok(Line::SessionEnd {
                 ended_ms,
                 reason,
-                video_frames,
-                audio_frames,
-                dropped,
+                counted,
             }) => {
-                let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
                 if let Some(row) = &mut session {
                     row.ended_ms = Some(ended_ms);
                     row.reason = Some(reason);
-                    row.video_frames = number(video_frames);
-                    row.audio_frames = number(audio_frames);
-                    row.dropped = number(dropped);
+                    count(row, counted);
                 }
-                close(&mut session, &mut entries);
+                told = counted.bytes.is_some();
+                close(&mut session, told, heard, &mut entries);
             }
-            // What it had counted is lost; its segments were counted above.
-            Ok(Line::Interrupted { ended_ms }) => {
+            Ok(Line::Interrupted { ended_ms, counted }) => {
                 if let Some(row) = &mut session {
-                    row.ended_ms = Some(ended_ms);
+                    row.ended_ms = Some(ended_ms.max(row.began_ms));
+                    if let Some(counted) = counted {
+                        count(row, counted);
+                        told = true;
+                    }
                 }
-                close(&mut session, &mut entries);
+                close(&mut session, told, heard, &mut entries);
             }
             Ok(Line::Lost { number }) if is_confirmed => {
                 let number = i64::try_from(number).unwrap_or(i64::MAX);
@@ -289,7 +376,7 @@ fn entries(key: &RecordingKey, text: &[u8], confirmed: usize, node: &str) -> Vec
             Ok(Line::Lost { .. }) | Err(_) => {}
         }
     }
-    close(&mut session, &mut entries);
+    close(&mut session, told, heard, &mut entries);
     entries
 }
 
@@ -298,7 +385,7 @@ fn begun(
     began_ms: i64,
     remote: String,
     encoder: Option<String>,
-    node: &str,
+    node: String,
 ) -> SessionRow {
     SessionRow {
         recording: key.clone(),
@@ -314,25 +401,28 @@ fn begun(
         dropped: 0,
         discontinuities: 0,
         gaps: 0,
-        node: node.to_owned(),
+        node,
     }
 }
 
-/// What an index says of tracks: the first codec is the video's if there is a picture.
-fn tracks(line: super::journal::TrackLine) -> TrackInfo {
-    let mut codecs = line.codecs.into_iter();
-    let video = line.resolution.and_then(|(width, height)| {
-        Some(VideoInfo {
-            codec: codecs.next()?,
+/// What an index says of tracks.
+fn tracks(line: TrackLine) -> TrackInfo {
+    // All sound that can be packaged is of this family (RFC 6381 §3.3), no picture is.
+    let is_sound = |codec: &String| codec.starts_with("mp4a");
+    let (sound, pictures): (Vec<_>, Vec<_>) = line.codecs.into_iter().partition(is_sound);
+    let (width, height) = line.resolution.unwrap_or_default();
+    let (sample_rate, channels) = line.sound.unwrap_or_default();
+    TrackInfo {
+        video: pictures.into_iter().next().map(|codec| VideoInfo {
+            codec,
             width,
             height,
             frame_rate: line.frame_rate,
-        })
-    });
-    let audio = codecs.next().map(|codec| AudioInfo {
-        codec,
-        sample_rate: 0,
-        channels: 0,
-    });
-    TrackInfo { video, audio }
+        }),
+        audio: sound.into_iter().next().map(|codec| AudioInfo {
+            codec,
+            sample_rate,
+            channels,
+        }),
+    }
 }

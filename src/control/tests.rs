@@ -25,15 +25,23 @@ async fn world(publish: Policy) -> World {
     }
 }
 
-async fn open(dir: &std::path::Path, publish: Policy, catalog: Catalog) -> Control {
-    let disk = Disk::new(dir, &dir.join(".running"), 1, Fsync::None).expect("a disk");
-    let settings = Settings {
-        publish,
+/// Those of a small server.
+pub(super) fn settings() -> Settings {
+    Settings {
+        publish: Policy::Key,
         node: "a".to_owned(),
         window_segments: 6,
         reconnect_window: Duration::from_secs(30),
         second_publisher: SecondPublisher::Takeover,
         cache_bytes: 1 << 20,
+    }
+}
+
+async fn open(dir: &std::path::Path, publish: Policy, catalog: Catalog) -> Control {
+    let disk = Disk::new(dir, &dir.join(".running"), 1, Fsync::None).expect("a disk");
+    let settings = Settings {
+        publish,
+        ..settings()
     };
     let store = Store::local(dir).expect("a store");
     Control::open(settings, store, disk, catalog)
@@ -338,6 +346,7 @@ async fn killed(world: &World, segments: u64, lines: &[journal::Line]) -> (Recor
         began_ms: began.unix_ms(),
         remote: publisher.remote.clone(),
         encoder: None,
+        node: Some("a".to_owned()),
     };
     let segment = |number: u64| Segment {
         number,
@@ -414,4 +423,51 @@ async fn many_rows_of_a_killed_process_do_not_hold_back_the_start() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(count().await, SEGMENTS);
+}
+
+#[tokio::test]
+async fn the_store_knows_what_is_set_of_hubs_and_channels_and_that_one_was_deleted() {
+    let world = world(Policy::Key).await;
+    let control = &world.control;
+    let hub = "yard".parse().expect("a name");
+    let access = super::hubs::HubAccess::ReadWrite;
+    control.put_hub(&me(), &hub, access).await.expect("made");
+    let settings = ChannelSettings {
+        enabled: false,
+        description: "barn".to_owned(),
+        ..ChannelSettings::default()
+    };
+    for name in ["a", "gone"] {
+        let put = control
+            .put_channel(&me(), &id(name), settings.clone())
+            .await;
+        put.expect("made");
+    }
+    let clip = "x".parse().expect("a name");
+    let clip = control
+        .put_clip(&me(), &id("a"), clip, 5..9)
+        .await
+        .expect("made");
+    assert_eq!(control.write_cards().await.expect("written"), 4);
+    let gone = control
+        .delete_channel(&me(), &id("gone"), IfLive::End)
+        .await;
+    gone.expect("gone");
+    assert_eq!(control.write_cards().await.expect("written"), 1);
+    assert_eq!(control.write_cards().await.expect("written"), 0, "once");
+    let (before, hub_before) = (control.channel(&id("a")).await, control.hub(&hub).await);
+
+    let lost = world._dir.path().join("other.sqlite");
+    let catalog = Catalog::sqlite(&lost).await.expect("an empty catalog");
+    let again = open(world._dir.path(), Policy::Key, catalog).await;
+    let found = again.rebuild(|_, _, _| {}).await.expect("rebuilt");
+    assert_eq!(found, (1, 0), "nothing is left of the other");
+    let after = again.channel(&id("a")).await.expect("there");
+    assert_eq!(after, before.expect("there"));
+    assert_eq!(
+        again.hub(&hub).await.expect("asked"),
+        hub_before.expect("asked")
+    );
+    let clips = again.clips(&id("a"), None, 10).await.expect("listed");
+    assert_eq!(clips, [clip]);
 }

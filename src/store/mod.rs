@@ -232,6 +232,14 @@ impl Store {
         result.map(drop).map_err(error("write", object))
     }
 
+    /// Removes an object; it does not matter whether it was there.
+    pub async fn delete(&self, object: &str) -> Result<(), Error> {
+        match self.objects.delete(&name(object)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(failed) => Err(error("delete", object)(failed)),
+        }
+    }
+
     /// Uploads a segment of `size` bytes from a file; it is there as a whole or not at all.
     pub async fn upload(&self, object: &str, file: &Path, size: u64) -> Result<(), Error> {
         let local = |source: std::io::Error| Error::Local {
@@ -303,13 +311,21 @@ impl Store {
 
     /// The names of the folders directly within `prefix` (the whole store if it is empty), in order.
     pub async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        Ok(self.list_level(prefix).await?.0)
+    }
+
+    /// Names of the folders and of the objects directly below `prefix`, sorted.
+    pub async fn list_level(&self, prefix: &str) -> Result<(Vec<String>, Vec<String>), Error> {
         let within = prefix_name(prefix)?;
         let listed = self.objects.list_with_delimiter(within.as_ref()).await;
         let listed = listed.map_err(error("list", prefix))?;
-        let last = |folder: &Name| folder.filename().map(str::to_owned);
+        let last = |name: &Name| name.filename().map(str::to_owned);
         let mut folders: Vec<_> = listed.common_prefixes.iter().filter_map(last).collect();
+        let objects = listed.objects.iter().map(|meta| &meta.location);
+        let mut objects: Vec<_> = objects.filter_map(last).collect();
         folders.sort_unstable();
-        Ok(folders)
+        objects.sort_unstable();
+        Ok((folders, objects))
     }
 
     /// All objects below `prefix`, in no particular order, as the store finds them.
@@ -523,6 +539,19 @@ mod tests {
             assert_eq!(read.meta.size, bytes.len() as u64);
             assert_eq!(whole(read).await, bytes, "{object}");
         }
+        store.put("a/.x.json", "x".into()).await.expect("room");
+        let (folders, objects) = store.list_level("a").await.expect("a listing");
+        assert_eq!((folders.len(), objects), (2, vec![".x.json".to_owned()]));
+        for _ in 0..2 {
+            store
+                .delete("a/.x.json")
+                .await
+                .expect("gone, or gone already");
+        }
+        assert!(matches!(
+            store.get("a/.x.json").await,
+            Err(Error::NotFound { .. })
+        ));
         for range in [0..1, 5..300_000, 262_144..262_145, 699_999..700_000] {
             let read = store
                 .read("a/b/1/0000/00000000.ts", Some(range.clone()))

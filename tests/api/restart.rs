@@ -115,7 +115,7 @@ fn a_lost_catalog_is_made_again_from_the_recordings() {
         .output()
         .expect("it runs");
     let text = String::from_utf8_lossy(&rebuilt.stdout).into_owned();
-    assert_eq!(text, "1 channels, 1 recordings\n");
+    assert_eq!(text, "2 channels, 1 recordings\n");
     let server = Server::start(folder.path(), &["auth.publish=open"]);
     let token = server
         .token

@@ -165,7 +165,11 @@ pub(crate) fn ask(url: &str, method: &str, token: Option<&str>, body: Option<Val
     match response {
         Ok(mut response) => Answer {
             status: response.status().as_u16(),
-            text: response.body_mut().read_to_string().unwrap_or_default(),
+            // Events have no end: that they begin is the answer.
+            text: match response.body().mime_type() {
+                Some("text/event-stream") => String::new(),
+                _ => response.body_mut().read_to_string().unwrap_or_default(),
+            },
         },
         Err(error) => Answer {
             status: 0,
