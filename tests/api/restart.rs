@@ -89,6 +89,34 @@ fn survives(settings: &[&str]) {
 }
 
 #[test]
+fn after_a_crash_each_channel_waits_for_its_publisher_as_long_as_it_is_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = ["auth.publish=open", "hls.reconnect_window=5m"];
+    let server = Server::start(folder.path(), &settings);
+    let token = server.token.clone().expect("the first start");
+    let made = [("short", 1000), ("long", 600_000)].map(|(name, ms)| {
+        let path = format!("/api/v1/channels/live/{name}");
+        let body = json!({"reconnect_window_ms": ms});
+        server.ask(&token, "PUT", &path, Some(body)).status
+    });
+    assert_eq!(made, [201, 201]);
+    let index = |server: &Server, name: &str| server.get(&format!("/hls/live/{name}/index.m3u8"));
+    let pushes = ["short", "long"].map(|name| Push::start(&server.rtmp(&format!("live/{name}"))));
+    for name in ["short", "long"] {
+        wait_for("a playlist", SOON, || {
+            (index(&server, name).status == 200).then_some(())
+        });
+    }
+    server.kill();
+    drop(pushes);
+    std::thread::sleep(Duration::from_millis(1500));
+    let server = Server::start(folder.path(), &settings);
+    let named = |name: &str| index(&server, name).text;
+    assert!(named("short").contains("/vod.m3u8"), "its time is over");
+    assert!(named("long").contains("/media.m3u8"), "it waits");
+}
+
+#[test]
 fn a_lost_catalog_is_made_again_from_the_recordings() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(folder.path(), &["auth.publish=open"]);
