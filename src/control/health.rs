@@ -1,6 +1,6 @@
 //! Whether the server is in order, and if not, why.
 //!
-//! Each thing that can be out of order is one function of [`CHECKS`], which looks when it is asked:
+//! Each thing that can be out of order is one function of `CHECKS`, which looks when it is asked:
 //! nothing is remembered, so nothing can be forgotten to be taken back. A detail is for strangers
 //! too: it names no host and no path. The log has those.
 
