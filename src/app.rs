@@ -2,6 +2,7 @@
 
 mod books;
 mod cards;
+mod ceiling;
 mod greeting;
 mod listening;
 mod metering;
@@ -82,6 +83,8 @@ pub enum StartError {
 pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     let began = clock::monotonic();
     let mut signals = Signals::new();
+    ceiling::tell(&config);
+    listening::raise_descriptors(&config);
     let doors = Doors::new(&config)?;
     let http = doors.listen_http(&config)?;
     let (stop, delivery) = (CancellationToken::new(), TaskTracker::new());

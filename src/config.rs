@@ -17,7 +17,7 @@ pub use edge::{Net, Tls};
 pub use ingest::{Hls, Ingest, Rtmp, SecondPublisher};
 pub use serving::{AtStop, Http, Log, LogFormat, Metrics, Stop};
 pub use storage::{Catalog, Fsync, Spool, Store};
-pub use values::{Listen, Secret, Size, Span};
+pub use values::{BitRate, Listen, Secret, Size, Span};
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -235,6 +235,7 @@ mod tests {
         check("catalog.url=mysql://x", "catalog.url");
         check("stop.timeout=1s", "stop.timeout");
         check("rtmp.tls_listen=[::]:1936", "tls.certificate");
+        check("ingest.bit_rate_max=20", "no bit rate");
         check("rtmp.pending_max=0", "rtmp.pending_max");
         check("net.trusted_proxies=[10.0.0.0]", "trusted_proxies");
         check("nothing", "key=value");

@@ -23,6 +23,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// Room for muxed bytes: what does not fit is handed over before the part ends. Bounds a session's
 /// memory, and the same room is used again once its bytes are written.
 pub const BLOCK_BYTES: usize = 96 << 10;
+/// Length of a segment: one that grows beyond it is cut without a key frame. At 200 Mbit/s it holds ten
+/// seconds.
+pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
 /// A frame takes at most so much more room as packets than as it came, beside its share of headers.
 const PACKETS_PER_FRAME: usize = 3;
 
@@ -79,6 +82,7 @@ pub struct Pipeline {
     awaits_key: bool,
     dates: Option<(Timestamp, WallTime)>,
     keys: Option<KeyFrames>,
+    segment_bytes_max: u64,
     out: BytesMut,
     effects: VecDeque<Effect>,
     stats: Stats,
@@ -109,6 +113,7 @@ impl Pipeline {
             awaits_key: false,
             dates: None,
             keys: None,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
             out: BytesMut::new(),
             effects: VecDeque::new(),
             stats: Stats::default(),
@@ -169,6 +174,21 @@ impl Pipeline {
         };
         let expected = keys.last + keys.apart;
         expected - now <= time && self.segmenter.would_end_at(expected.max(now))
+    }
+
+    /// The same with a limit that a test can reach.
+    #[must_use]
+    pub fn with_segment_bytes_max(mut self, max: u64) -> Self {
+        self.segment_bytes_max = max;
+        self
+    }
+
+    /// Bytes of frames that wait for the first key frame or the second track.
+    pub fn held_bytes(&self) -> usize {
+        match &self.state {
+            State::Gathering(held) => held.bytes,
+            State::Running { .. } => 0,
+        }
     }
 
     /// What has been counted so far.
@@ -342,6 +362,9 @@ impl Pipeline {
         };
         let cut = match self.segmenter.decide(frame.dts, can_start, lasts) {
             _ if arrival.jump => Cut::Gap,
+            Cut::None | Cut::Part if self.segmenter.size() > Some(self.segment_bytes_max) => {
+                Cut::Forced
+            }
             cut => cut,
         };
         match cut {

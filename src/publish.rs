@@ -3,6 +3,10 @@
 //! Carries out the effects of the pipeline in their order, on the disk, in the recording's index and
 //! in its playlists. Decides nothing about protocol, media or rights: it asks those who do.
 
+mod quota;
+
+pub use quota::Quota;
+
 use crate::clock;
 use crate::control::Control;
 use crate::control::auth::{Asked, Denied, Door, Presented};
@@ -16,11 +20,12 @@ use crate::id::ChannelId;
 use crate::media::{Rope, Segment};
 use crate::metrics;
 use crate::net::{
-    self, Accepted, Connection, Event, Message, MessageKind, Pace, Place, Progress, PublishRequest,
-    Refusal, StreamId, Timeouts,
+    self, Accepted, Budget, Connection, Event, Message, MessageKind, Pace, Place, Progress,
+    PublishRequest, Refusal, StreamId, Timeouts,
 };
 use crate::pipeline::{Effect, Pipeline, Policy};
 use crate::store::disk::{WriteError, Writer};
+use quota::{Account, Excess, Verdict};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +49,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Largest RTMP message in bytes.
     pub message_max: usize,
+    /// How much a publisher may send.
+    pub quota: Quota,
 }
 
 /// Why a session ended. Written into the log and the recording's index.
@@ -55,6 +62,8 @@ enum End {
     HungUp,
     /// The server ended it.
     Told(Ending),
+    /// It sent more than it may.
+    TooMuch(Excess),
     /// The stream cannot be packaged.
     Media(flv::Error),
     /// Protocol, socket or time.
@@ -67,7 +76,7 @@ pub async fn serve(
     control: Control,
     door: Arc<dyn Door>,
     settings: Settings,
-    pace: Pace,
+    (pace, budget): (Pace, Budget),
     accepted: Accepted,
     leave: CancellationToken,
 ) {
@@ -83,7 +92,7 @@ pub async fn serve(
     };
     let _open = metrics::RTMP_CONNECTIONS.hold();
     let timeouts = settings.timeouts;
-    let mut connection = Connection::new(stream, peer, since, config, timeouts, pace);
+    let mut connection = Connection::new(stream, peer, since, config, timeouts, pace, budget);
     let displaced = place.displaced();
     tokio::pin!(displaced);
     let mut published = false;
@@ -179,6 +188,7 @@ struct Publishing {
     remote: SocketAddr,
     output: Output,
     pipeline: Pipeline,
+    account: Account,
 }
 
 impl Publishing {
@@ -213,6 +223,7 @@ impl Publishing {
             channel: key.channel.clone(),
             remote,
             output,
+            account: Account::new(settings.quota, clock::monotonic()),
             pipeline: Pipeline::new(policy_of(&claim, settings.policy), begin),
             claim,
         }
@@ -224,6 +235,7 @@ impl Publishing {
         let again = matches!(end, End::Stopped);
         match &end {
             End::Media(error) => connection.end(stream, Refusal::Rejected, &error.to_string()),
+            End::TooMuch(excess) => connection.end(stream, Refusal::Rejected, &excess.to_string()),
             End::Told(Ending::TakenOver) => connection.end(stream, Refusal::BadName, TAKEN_OVER),
             End::Told(Ending::Disabled) => connection.end(stream, Refusal::Denied, DISABLED),
             End::Told(Ending::Deleted) => connection.end(stream, Refusal::Denied, DELETED),
@@ -263,8 +275,14 @@ impl Publishing {
             };
             match event {
                 Ok(Some(Event::Message(message))) if message.stream == stream => {
+                    if let Some(excess) = self.count(&message) {
+                        return End::TooMuch(excess);
+                    }
                     if let Err(error) = self.take(message).await {
                         return End::Media(error);
+                    }
+                    if let Err(error) = connection.holds(self.pipeline.held_bytes()) {
+                        return End::Failed(error);
                     }
                 }
                 Ok(Some(Event::Unpublish { stream: of, .. })) if of == stream => {
@@ -280,6 +298,20 @@ impl Publishing {
                 Ok(Some(_)) => {}
                 Ok(None) => return End::HungUp,
                 Err(error) => return End::Failed(error),
+            }
+        }
+    }
+
+    /// What the publisher sent too much of, if that is so for too long.
+    fn count(&mut self, message: &Message) -> Option<Excess> {
+        let len = message.payload.iter().map(|piece| piece.len()).sum();
+        let now = clock::monotonic();
+        match self.account.take(len, message.timestamp, now)? {
+            Verdict::End(excess) => Some(excess),
+            Verdict::Warn(excess) => {
+                let (channel, remote) = (&self.channel, self.remote);
+                tracing::warn!(%channel, %remote, %excess, "a publisher sends too much; it will be cut off if it goes on");
+                None
             }
         }
     }
@@ -541,6 +573,7 @@ impl fmt::Display for End {
             Self::Told(Ending::Deleted) => f.write_str(DELETED),
             Self::Told(Ending::Kicked) => f.write_str(KICKED),
             Self::Told(Ending::Shutdown) => f.write_str(SHUTDOWN),
+            Self::TooMuch(excess) => excess.fmt(f),
             Self::Media(error) => error.fmt(f),
             Self::Failed(error) => error.fmt(f),
         }

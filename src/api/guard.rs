@@ -3,13 +3,14 @@
 
 use super::types::{Time, UNIX_SECONDS_MAX};
 use crate::control::auth::{Caller, Denied, Need};
+use crate::control::events::LISTENERS_MAX;
 use crate::control::{Control, Error};
 use crate::http::{Problem, of_catalog};
 use crate::id::ChannelId;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use hyper::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Uri};
 use serde::de::DeserializeOwned;
@@ -31,6 +32,15 @@ pub(super) type Answer<T> = Result<T, Failure>;
 impl Failure {
     pub(super) fn bad(detail: impl Into<String>) -> Self {
         Self(Problem::new(StatusCode::BAD_REQUEST, detail))
+    }
+}
+
+impl Failure {
+    /// Each listener is a connection that stays.
+    pub(super) fn too_many_listeners() -> Self {
+        let detail = format!("{LISTENERS_MAX} listen to events already; try again");
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+        Self(problem.with(RETRY_AFTER, HeaderValue::from_static("10")))
     }
 }
 

@@ -83,6 +83,7 @@ pub(super) async fn events(
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let after = header.and_then(|id| id.parse().ok()).or(which.after);
     let listener = control.events().listen(after);
+    let listener = listener.ok_or_else(Failure::too_many_listeners)?;
     let batches = stream::unfold((control, listener), next);
     let events = batches.flat_map(move |batch| {
         let hub = hub.clone();

@@ -7,6 +7,7 @@ use crate::net::{Certificate, Expects, Listener, Lobby, Nets, Seats};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// How often the certificate's files are looked at.
@@ -41,6 +42,7 @@ impl Doors {
             front: Front {
                 rate: Rate::new(config.http.requests_per_address),
                 proxies: Nets::new(config.net.trusted_proxies.clone()),
+                answers: Arc::new(Semaphore::new(config.http.requests_max)),
             },
             rtmp: Lobby::new(rtmp_seats(config)),
             http: Lobby::new(http_seats(config)),
@@ -125,5 +127,27 @@ pub(super) fn http_seats(config: &Config) -> Seats {
         address: config.http.connections_per_address,
         // A connection without a request costs little, and may wait for its first.
         strangers: config.http.connections_max,
+    }
+}
+
+/// Each connection is a descriptor, and so is each file that is read or written: takes as many as the
+/// system allows, and says so if they are too few.
+pub(super) fn raise_descriptors(config: &Config) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    let wanted = (config.rtmp.connections_max + config.http.connections_max) as u64;
+    if let Some(have) = getrlimit(Resource::Nofile)
+        .current
+        .filter(|have| *have < wanted)
+    {
+        tracing::warn!(
+            have,
+            wanted,
+            "fewer open files are allowed than connections: see ulimit -n, or LimitNOFILE"
+        );
     }
 }

@@ -6,7 +6,7 @@ use crate::compat::oss::{self, Oss};
 use crate::config::{self, Config};
 use crate::control::Control;
 use crate::control::auth::Door;
-use crate::net::{Accepted, Arrival, Expects, Listener, Pace, Seats};
+use crate::net::{Accepted, Arrival, Budget, Expects, Listener, Pace, Seats};
 use crate::publish;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ pub(super) struct Publishing {
     control: Control,
     settings: publish::Settings,
     pace: Pace,
+    budget: Budget,
     sessions: TaskTracker,
     leave: CancellationToken,
 }
@@ -34,6 +35,7 @@ impl Publishing {
             control,
             settings: settings::publish(config),
             pace: Pace::default(),
+            budget: Budget::new(usize::try_from(config.ingest.memory.0).unwrap_or(usize::MAX)),
             sessions,
             leave,
         }
@@ -57,9 +59,10 @@ impl Publishing {
 
     /// Serves a connection; `door` decides what it may publish.
     fn serve(&self, door: Arc<dyn Door>, accepted: Accepted) {
-        let (control, pace) = (self.control.clone(), self.pace.clone());
+        let control = self.control.clone();
+        let shared = (self.pace.clone(), self.budget.clone());
         let leave = self.leave.clone();
-        let session = publish::serve(control, door, self.settings, pace, accepted, leave);
+        let session = publish::serve(control, door, self.settings, shared, accepted, leave);
         self.sessions.spawn(session);
     }
 }

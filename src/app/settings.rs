@@ -44,6 +44,11 @@ pub(super) fn publish(config: &Config) -> publish::Settings {
             idle: config.rtmp.idle_timeout.0,
         },
         message_max: usize::try_from(config.ingest.message_max.0).unwrap_or(usize::MAX),
+        quota: publish::Quota {
+            bits: config.ingest.bit_rate_max.0,
+            frames: config.ingest.frame_rate_max.into(),
+            length: config.ingest.session_max.0,
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! What comes in and how it is cut: `[rtmp]`, `[ingest]`, `[hls]`.
 
 use super::ConfigError;
-use super::values::{Listen, Size, Span, any, contradiction, secs};
+use super::values::{BitRate, Listen, Size, Span, any, contradiction, secs};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -119,6 +119,14 @@ impl Hls {
 pub struct Ingest {
     /// Largest RTMP message.
     pub message_max: Size,
+    /// What unfinished messages and frames of all publishers may take together.
+    pub memory: Size,
+    /// Bits of media in a second.
+    pub bit_rate_max: BitRate,
+    /// Messages in a second; 0 for any number.
+    pub frame_rate_max: u32,
+    /// Length of a push; 0s for any.
+    pub session_max: Span,
     /// What happens to a second publisher of a live channel.
     pub second_publisher: SecondPublisher,
 }
@@ -127,6 +135,10 @@ impl Default for Ingest {
     fn default() -> Self {
         Self {
             message_max: Size(16 << 20),
+            memory: Size(256 << 20),
+            bit_rate_max: BitRate(0),
+            frame_rate_max: 2_000,
+            session_max: secs(0),
             second_publisher: SecondPublisher::Takeover,
         }
     }

@@ -21,6 +21,8 @@ pub struct Http {
     pub connections_per_address: usize,
     /// Requests of one address in a second; 0 for any number.
     pub requests_per_address: u32,
+    /// Answers under way at one time.
+    pub requests_max: usize,
     /// Memory for segments that viewers want, in all.
     pub cache: Size,
     /// Who may read `/metrics`.
@@ -46,6 +48,7 @@ impl Default for Http {
             connections_max: 20_000,
             connections_per_address: 2_000,
             requests_per_address: 2_000,
+            requests_max: 10_000,
             cache: Size(256 << 20),
             metrics: Metrics::Open,
         }

@@ -75,6 +75,44 @@ impl fmt::Display for Size {
     }
 }
 
+/// Bits in a second as people write them: `20Mbit`, `500kbit`; `off` for any number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BitRate(pub u64);
+
+const RATES: [(&str, u64); 3] = [
+    ("Gbit", 1_000_000_000),
+    ("Mbit", 1_000_000),
+    ("kbit", 1_000),
+];
+
+impl FromStr for BitRate {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(0));
+        }
+        let wrong = || format!("{text:?} is no bit rate: write for example 500kbit, 20Mbit or off");
+        let (number, unit) = RATES
+            .iter()
+            .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
+            .ok_or_else(wrong)?;
+        let number: u64 = number.trim().parse().map_err(|_| wrong())?;
+        let bits = number.checked_mul(unit).filter(|bits| *bits > 0);
+        bits.map(Self).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for BitRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = RATES.iter().find(|(_, unit)| self.0.is_multiple_of(*unit));
+        match unit {
+            _ if self.0 == 0 => f.write_str("off"),
+            Some((name, unit)) => write!(f, "{}{name}", self.0 / unit),
+            None => write!(f, "{}kbit", self.0 / 1000),
+        }
+    }
+}
+
 macro_rules! written {
     ($($name:ident),*) => {$(
         impl fmt::Debug for $name {
@@ -106,7 +144,7 @@ macro_rules! written {
         }
     )*};
 }
-written!(Span, Size);
+written!(Span, Size, BitRate);
 
 /// Where to listen, if at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

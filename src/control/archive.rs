@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Memory for playlists of recordings that are over.
-const PLAYLIST_BYTES: u64 = 64 << 20;
+pub const PLAYLIST_BYTES: u64 = 64 << 20;
 /// What one is expected to take; only sizes the tables.
 const PLAYLIST_BYTES_TYPICAL: u64 = 32 << 10;
 /// Channels whose newest recording is remembered.

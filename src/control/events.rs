@@ -78,6 +78,9 @@ pub struct Listener {
     newest: watch::Receiver<u64>,
 }
 
+/// Listeners at one time; each is a connection that stays.
+pub const LISTENERS_MAX: usize = 1_000;
+
 /// What a listener gets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Batch {
@@ -128,14 +131,17 @@ impl Events {
         self.newest.send_replace(id);
     }
 
-    /// Listens to what comes after the event `after`, or from now on.
-    pub fn listen(&self, after: Option<u64>) -> Listener {
+    /// Listens to what comes after the event `after`, or from now on; `None`: as many listen as may.
+    pub fn listen(&self, after: Option<u64>) -> Option<Listener> {
+        if self.newest.receiver_count() >= LISTENERS_MAX {
+            return None;
+        }
         let newest = self.newest.subscribe();
         let now = *newest.borrow();
-        Listener {
+        Some(Listener {
             after: after.unwrap_or(now),
             newest,
-        }
+        })
     }
 
     /// Waits for what is next.
@@ -183,21 +189,25 @@ mod tests {
     #[tokio::test]
     async fn a_listener_resumes_and_knows_what_it_missed() {
         let events = Events::new();
-        let mut live = events.listen(None);
+        let mut live = events.listen(None).expect("room");
         events.send(event("a"));
         events.send(event("b"));
         let batch = events.next(&mut live).await;
         assert_eq!((batch.missed, batch.events.len()), (false, 2));
         let first = batch.events[0].id;
-        let mut back = events.listen(Some(first));
+        let mut back = events.listen(Some(first)).expect("room");
         let batch = events.next(&mut back).await;
         assert_eq!((batch.missed, batch.events.len()), (false, 1));
         for _ in 0..REMEMBERED {
             events.send(event("c"));
         }
-        let batch = events.next(&mut events.listen(Some(first))).await;
+        let batch = events
+            .next(&mut events.listen(Some(first)).expect("room"))
+            .await;
         assert_eq!((batch.missed, batch.events.len()), (true, REMEMBERED));
-        let batch = events.next(&mut events.listen(Some(u64::MAX - 1))).await;
+        let batch = events
+            .next(&mut events.listen(Some(u64::MAX - 1)).expect("room"))
+            .await;
         assert_eq!((batch.missed, batch.events.len()), (true, REMEMBERED));
     }
 }

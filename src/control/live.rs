@@ -21,6 +21,7 @@ use crate::store::disk::{NoRoom, WriteError, Writer};
 use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -31,6 +32,10 @@ const TAKEOVER_MAX: Duration = Duration::from_secs(5);
 const VIEWING: Duration = Duration::from_secs(30);
 /// Viewers of one channel that are told apart; protects memory.
 const VIEWERS_MAX: usize = 50_000;
+/// The same of all channels.
+const VIEWERS_ALL_MAX: usize = 1_000_000;
+/// Viewers of all channels that are remembered.
+static VIEWERS: AtomicUsize = AtomicUsize::new(0);
 
 /// What happens to a second publisher of a live channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -378,6 +383,20 @@ impl Registry {
     }
 }
 
+fn forget_old(viewers: &mut HashMap<u64, Instant>, now: Instant) {
+    let before = viewers.len();
+    viewers.retain(|_, at| now.saturating_duration_since(*at) < VIEWING);
+    VIEWERS.fetch_sub(before.saturating_sub(viewers.len()), Ordering::Relaxed);
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let viewers = self.viewers.get_mut();
+        let viewers = viewers.unwrap_or_else(PoisonError::into_inner);
+        VIEWERS.fetch_sub(viewers.len(), Ordering::Relaxed);
+    }
+}
+
 enum Attempt {
     Claimed(Claim),
     Busy(watch::Receiver<()>),
@@ -406,17 +425,18 @@ impl Slot {
         let now = clock::monotonic();
         let mut viewers = self.viewers.lock().unwrap_or_else(PoisonError::into_inner);
         if viewers.len() >= VIEWERS_MAX {
-            viewers.retain(|_, at| now.saturating_duration_since(*at) < VIEWING);
+            forget_old(&mut viewers, now);
         }
-        if viewers.len() < VIEWERS_MAX {
-            viewers.insert(viewer, now);
+        let room = viewers.len() < VIEWERS_MAX && VIEWERS.load(Ordering::Relaxed) < VIEWERS_ALL_MAX;
+        if (room || viewers.contains_key(&viewer)) && viewers.insert(viewer, now).is_none() {
+            VIEWERS.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn count_viewers(&self) -> usize {
         let now = clock::monotonic();
         let mut viewers = self.viewers.lock().unwrap_or_else(PoisonError::into_inner);
-        viewers.retain(|_, at| now.saturating_duration_since(*at) < VIEWING);
+        forget_old(&mut viewers, now);
         viewers.len()
     }
 

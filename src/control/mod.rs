@@ -24,6 +24,7 @@ mod shelf;
 pub mod timeline;
 mod walk;
 
+pub use archive::PLAYLIST_BYTES;
 pub use auth::FirstStart;
 
 use crate::catalog::{self, Backlog, Catalog, CredentialRow, Health, SECRET};

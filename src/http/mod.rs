@@ -12,6 +12,7 @@ mod conditions;
 mod delivery;
 mod forwarded;
 mod gate;
+mod held;
 mod page;
 mod problem;
 mod quiet;
@@ -26,7 +27,7 @@ pub use problem::{Problem, of_catalog};
 pub use rate::Rate;
 pub use representation::Representation;
 pub use routes::router;
-pub use server::{Front, Limits, Peer, Server, serve};
+pub use server::{ANSWER_BYTES_MAX, CONNECTION_BYTES_MAX, Front, Limits, Peer, Server, serve};
 
 #[cfg(test)]
 mod tests;

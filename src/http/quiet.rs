@@ -9,12 +9,26 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+/// A peer that is written to takes at least so much within the limit: one that reads a byte now and
+/// then holds its answer no longer than one that does not read at all.
+const TAKEN_MIN: u64 = 64 << 10;
+
 pub(super) struct Quiet<S> {
     stream: S,
     limit: Duration,
     timer: Pin<Box<Sleep>>,
-    /// Whether the timer runs: it does from the first wait after something moved.
-    armed: bool,
+    /// What the timer waits for, from the first wait after that happened.
+    waits: Waits,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// It does not run.
+    No,
+    /// For a byte.
+    ForMore,
+    /// For so many bytes to be taken.
+    ForRoom(u64),
 }
 
 impl<S> Quiet<S> {
@@ -23,23 +37,53 @@ impl<S> Quiet<S> {
             stream,
             limit,
             timer: Box::pin(sleep(limit)),
-            armed: true,
+            waits: Waits::ForMore,
         }
     }
 
-    /// Passes on what the stream said, unless it waited too long.
-    fn watch<T>(
+    /// Passes on what reading said, unless it waited too long.
+    fn watch_read(
         &mut self,
-        polled: Poll<io::Result<T>>,
+        polled: Poll<io::Result<()>>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.armed = false;
-            return polled;
+    ) -> Poll<io::Result<()>> {
+        if polled.is_pending() {
+            return self.wait(Waits::ForMore, cx);
         }
-        if !self.armed {
+        // Bytes from a peer that is to take some change nothing.
+        if self.waits == Waits::ForMore {
+            self.waits = Waits::No;
+        }
+        polled
+    }
+
+    /// Passes on what writing said, unless the peer takes too little.
+    fn watch_write(
+        &mut self,
+        polled: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(written) = polled else {
+            return self.wait(Waits::ForRoom(TAKEN_MIN), cx);
+        };
+        let taken = *written.as_ref().unwrap_or(&0) as u64;
+        self.waits = match self.waits {
+            Waits::ForRoom(left) if taken < left => Waits::ForRoom(left - taken),
+            _ => Waits::No,
+        };
+        Poll::Ready(written)
+    }
+
+    fn wait<T>(&mut self, waits: Waits, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let begins = match (self.waits, waits) {
+            (Waits::No, _) => true,
+            // Silence is no fault of who waits for us, and the other way round.
+            (Waits::ForMore, Waits::ForRoom(_)) => true,
+            (Waits::ForMore | Waits::ForRoom(_), _) => false,
+        };
+        if begins {
             self.timer.set(sleep(self.limit));
-            self.armed = true;
+            self.waits = waits;
         }
         ready!(self.timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -53,7 +97,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Quiet<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.watch(polled, cx)
+        self.watch_read(polled, cx)
     }
 }
 
@@ -65,7 +109,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Quiet<S> {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         count(&polled);
-        self.watch(polled, cx)
+        self.watch_write(polled, cx)
     }
 
     fn poll_write_vectored(
@@ -75,7 +119,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Quiet<S> {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         count(&polled);
-        self.watch(polled, cx)
+        self.watch_write(polled, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -83,8 +127,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Quiet<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Says nothing about the peer: a socket has nothing of its own to flush.
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // Whoever writes flushes when everything was taken.
+        if flushed.is_ready() && matches!(self.waits, Waits::ForRoom(_)) {
+            self.waits = Waits::No;
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -116,6 +164,24 @@ mod tests {
         }
         let error = quiet.read_u8().await.expect_err("silence");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_too_slowly_is_left() {
+        let (mut peer, ours) = duplex(16);
+        let mut quiet = Quiet::new(ours, Duration::from_secs(60));
+        let reading = tokio::spawn(async move {
+            while peer.read_u8().await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let error = quiet
+            .write_all(&[0; 1000])
+            .await
+            .expect_err("a byte a second");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(quiet);
+        reading.await.expect("no panic");
     }
 
     #[tokio::test(start_paused = true)]

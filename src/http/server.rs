@@ -1,6 +1,7 @@
 //! Connections: HTTP/1.1 and HTTP/2 on one port, by what the client begins with; all of them bounded.
 
 use super::forwarded::client;
+use super::held::Held;
 use super::problem::Problem;
 use super::quiet::Quiet;
 use super::rate::Rate;
@@ -17,7 +18,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -27,9 +30,14 @@ const HEADERS_MAX: usize = 64;
 /// Bytes that are read ahead of one HTTP/1 connection, which no header may exceed.
 const HEADER_LEN_MAX: usize = 32 * 1024;
 /// Requests at one time on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 128;
+const STREAMS_MAX: u32 = 64;
 /// Bytes of answers that one HTTP/2 stream may have copied and not sent.
-const STREAM_SEND_MAX: usize = 256 * 1024;
+const STREAM_SEND_MAX: usize = 64 * 1024;
+/// What an answer under way holds beside a segment that is in memory anyway: what one stream may have
+/// copied, and a piece of what is read for it.
+pub const ANSWER_BYTES_MAX: usize = STREAM_SEND_MAX + 64 * 1024;
+/// What a connection holds beside its answers: what is read ahead, what is written, its task.
+pub const CONNECTION_BYTES_MAX: usize = 2 * HEADER_LEN_MAX + 32 * 1024;
 /// Time between the pings that find out whether an HTTP/2 client is still there, and for the answer.
 const PING: Duration = Duration::from_secs(20);
 
@@ -60,12 +68,24 @@ impl Default for Limits {
 pub struct Peer(pub SocketAddr);
 
 /// Who is let in, and how often.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Front {
     /// Requests of one address.
     pub rate: Rate,
     /// Who is believed to tell whose request it passes on.
     pub proxies: Nets,
+    /// Answers under way at one time.
+    pub answers: Arc<Semaphore>,
+}
+
+impl Default for Front {
+    fn default() -> Self {
+        Self {
+            rate: Rate::default(),
+            proxies: Nets::default(),
+            answers: Arc::new(Semaphore::new(10_000)),
+        }
+    }
 }
 
 /// Serves `router` on `listener` until `stop`; then finishes the answers under way, within their
@@ -153,13 +173,16 @@ impl Server {
             place.reached(Progress::Settled);
             let client = client(peer, request.headers(), &front.proxies);
             let taken = front.rate.take(client.ip(), clock::monotonic());
+            let room = front.answers.clone().try_acquire_owned();
             let router = router.clone();
             async move {
-                let answered = match taken {
-                    Err(wait) => Ok(too_many(wait)),
-                    Ok(()) => {
+                let answered = match (taken, room) {
+                    (Err(wait), _) => Ok(too_many(wait)),
+                    (Ok(()), Err(_)) => Ok(too_busy()),
+                    (Ok(()), Ok(room)) => {
                         request.extensions_mut().insert(Peer(client));
-                        router.oneshot(request).await
+                        let answered = router.oneshot(request).await;
+                        answered.map(|answer| answer.map(|body| Held::body(body, room)))
                     }
                 };
                 if let Ok(response) = &answered {
@@ -182,6 +205,13 @@ impl Server {
             }
         }
     }
+}
+
+fn too_busy() -> Response {
+    let detail = "as many answers are under way as may be; try again";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .with(RETRY_AFTER, HeaderValue::from_static("1"))
+        .into_response()
 }
 
 fn too_many(wait: Duration) -> Response {

@@ -2,7 +2,8 @@
 //!
 //! Whoever holds the connection asks for the next event and answers it; nothing runs beside that.
 
-use super::socket::{Arrived, BEAT, Counted, Pace, Socket};
+use super::budget::{Budget, Share};
+use super::socket::{Arrived, BEAT, Counted, Pace, READ_BYTES_MAX, Socket};
 use super::stream::Stream;
 use crate::clock;
 use crate::rtmp::{self, Event, Refusal, Session, Stage, StreamId};
@@ -19,6 +20,9 @@ const UNREAD_BYTES_MAX: usize = 256 << 10;
 const RETRY: Duration = Duration::from_millis(50);
 /// How long the last words may take, and how long the peer has to hang up after them.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What a connection holds at most beside its session: what is read at once, answers, its task.
+pub const CONNECTION_BYTES: usize = READ_BYTES_MAX + UNREAD_BYTES_MAX + (64 << 10);
 
 /// How long a peer may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +56,14 @@ pub enum Error {
         /// The limit.
         after: Duration,
     },
+    /// It sends faster than can be taken, while others do so too.
+    #[error(
+        "all connections together hold {max} bytes of messages, and this one wants more (ingest.memory)"
+    )]
+    Memory {
+        /// The limit.
+        max: usize,
+    },
     /// It does not read what it is sent.
     #[error("{UNREAD_BYTES_MAX} bytes of answers are unread")]
     Unread,
@@ -73,6 +85,8 @@ pub struct Connection {
     heard: Instant,
     pinged: bool,
     failed: Option<rtmp::Error>,
+    budget: Budget,
+    share: Share,
 }
 
 impl Connection {
@@ -84,6 +98,7 @@ impl Connection {
         config: rtmp::Config,
         timeouts: Timeouts,
         pace: Pace,
+        budget: Budget,
     ) -> Self {
         Self {
             socket: Socket::new(stream),
@@ -99,6 +114,8 @@ impl Connection {
             heard: opened,
             pinged: false,
             failed: None,
+            share: budget.share(),
+            budget,
         }
     }
 
@@ -143,6 +160,15 @@ impl Connection {
     /// beat at which many publishers are read.
     pub fn expect(&mut self, urgent: bool) {
         self.urgent = urgent;
+    }
+
+    /// The caller holds so many bytes of messages that it has taken.
+    pub fn holds(&mut self, taken: usize) -> Result<(), Error> {
+        let max = self.budget.max();
+        match self.share.hold(self.session.held().saturating_add(taken)) {
+            true => Ok(()),
+            false => Err(Error::Memory { max }),
+        }
     }
 
     /// How long bytes may wait before they are read.
@@ -199,6 +225,7 @@ impl Connection {
                 self.pinged = false;
                 // Reported after the events that the same bytes brought.
                 self.failed = self.session.handle_input(input.freeze()).err();
+                self.holds(0)?;
             }
             Arrived::Nothing if clock::monotonic() >= deadline => self.wake()?,
             Arrived::Nothing => {}

@@ -8,6 +8,7 @@
 //!
 //! Knows addresses, deadlines and back-pressure. Does not know who may publish, nor what FLV is.
 
+mod budget;
 mod conn;
 mod first;
 mod listener;
@@ -18,7 +19,8 @@ mod stream;
 mod tls;
 
 pub use crate::rtmp::{Config, Event, Message, MessageKind, PublishRequest, Refusal, StreamId};
-pub use conn::{Connection, Error, Timeouts};
+pub use budget::{Budget, FREE_BYTES};
+pub use conn::{CONNECTION_BYTES, Connection, Error, Timeouts};
 pub use first::{First, first};
 pub use listener::{Accepted, Arrival, Expects, Listener, Nets, NoEntry, listen};
 pub use lobby::{Block, Lobby, NoPlace, Place, Progress, Seats};

@@ -26,7 +26,7 @@ const PUBLISHERS_MIN: usize = 8;
 const BURST_BYTES: usize = 128 << 10;
 /// Room of a read, least and most; it follows what comes.
 const READ_BYTES_MIN: usize = 8 << 10;
-const READ_BYTES_MAX: usize = 256 << 10;
+pub(super) const READ_BYTES_MAX: usize = 256 << 10;
 
 /// How many publish now, and when the beat falls. Shared by all connections.
 #[derive(Clone, Debug)]

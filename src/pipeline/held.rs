@@ -30,7 +30,7 @@ pub(super) struct Arrival {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     pub(super) arrivals: VecDeque<Arrival>,
-    bytes: usize,
+    pub(super) bytes: usize,
     since: Option<Timestamp>,
     video_seen: bool,
 }

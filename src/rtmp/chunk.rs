@@ -23,7 +23,7 @@ const SLICE_LEN_MIN: usize = 1024;
 const ASSEMBLY_LEN_MIN: usize = 4096;
 /// After so many bytes of other messages an unfinished one is copied out of the read buffers, which it would
 /// keep alive otherwise.
-const PINNED_BYTES_MAX: u64 = 1 << 20;
+pub(super) const PINNED_BYTES_MAX: u64 = 1 << 20;
 
 /// Puts the messages of one connection together.
 pub(super) struct Reader {
@@ -108,6 +108,11 @@ impl Reader {
         }
         self.chunk_size = size;
         Ok(())
+    }
+
+    /// Bytes of unfinished messages.
+    pub(super) const fn partial(&self) -> usize {
+        self.partial
     }
 
     pub(super) fn set_partial_bytes_max(&mut self, max: usize) {

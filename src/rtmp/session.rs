@@ -28,13 +28,20 @@ const STREAMS_MAX: usize = 16;
 /// Length of a command; protects memory from decoded values. The longest `connect` seen has under 1 KiB.
 const COMMAND_LEN_MAX: usize = 64 << 10;
 /// Messages that one input may bring; a read of 256 KiB of the smallest real ones (8 ms of G.711) has about 3,500.
-const EVENTS_MAX: usize = 32_768;
+const EVENTS_MAX: usize = 8_192;
 /// Replies that wait to be sent; an honest peer causes about 1 KiB.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// What a message costs that is held back, besides its bytes.
 const HELD_OVERHEAD: usize = 128;
 /// Smallest window of acknowledgements that is honoured; a window of 1 would cost a reply per read.
 const WINDOW_ACK_SIZE_MIN: u32 = 4096;
+
+/// What a session holds at most beside the bytes of messages: read buffers that unfinished messages keep
+/// alive, replies, and what happened.
+pub const SESSION_BYTES_MAX: usize =
+    super::chunk::PINNED_BYTES_MAX as usize + OUTPUT_BYTES_MAX + EVENTS_MAX * EVENT_LEN;
+/// Memory of an event, with its share of the queue's growth; a test compares.
+const EVENT_LEN: usize = 512;
 
 /// One connection, from its first byte on.
 pub struct Session {
@@ -51,6 +58,8 @@ pub struct Session {
     /// The last `FCPublish`, until its publish is accepted.
     fc_publish: Option<f64>,
     held_bytes: usize,
+    /// Of messages among the events.
+    queued_bytes: usize,
     dropped: u64,
     received: u64,
     acknowledged: u64,
@@ -102,6 +111,7 @@ impl Session {
             next_stream: 1,
             fc_publish: None,
             held_bytes: 0,
+            queued_bytes: 0,
             dropped: 0,
             received: 0,
             acknowledged: 0,
@@ -126,7 +136,20 @@ impl Session {
 
     /// What happened since, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if self.events.is_empty() {
+            self.queued_bytes = 0;
+        }
+        event
+    }
+
+    /// Bytes of messages that are held: unfinished ones, those that wait for an answer, and those that
+    /// came with the last input.
+    pub fn held(&self) -> usize {
+        let unfinished = self.reader.partial();
+        unfinished
+            .saturating_add(self.held_bytes)
+            .saturating_add(self.queued_bytes)
     }
 
     /// What is to be sent, in one piece.
@@ -306,6 +329,8 @@ impl Session {
                 if self.events.len() >= EVENTS_MAX {
                     return Err(ErrorKind::Events { max: EVENTS_MAX });
                 }
+                let len: usize = message.payload.iter().map(Bytes::len).sum();
+                self.queued_bytes = self.queued_bytes.saturating_add(len);
                 self.events.push_back(Event::Message(message));
             }
             StreamState::Pending(pending) if !pending.ended => {

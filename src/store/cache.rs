@@ -8,6 +8,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
@@ -21,6 +22,9 @@ const SHARDS: usize = 4;
 const HOT_SHARE: f64 = 0.5;
 /// What a segment is expected to weigh; only sizes the tables.
 const SEGMENT_LEN_TYPICAL: u64 = 1024 * 1024;
+/// Segments in memory take at most so much of the capacity: what is in the cache, and what slow readers
+/// still have of what was in it. Beyond it segments are streamed to each reader.
+const ALIVE: u64 = 2;
 /// Reads from the store at one time; protects memory (each may hold a segment) and the store.
 const READS_MAX: usize = 64;
 
@@ -44,6 +48,9 @@ struct Inner {
     /// Reads under way, so that all who miss at one time wait for one read, and share its failure.
     flights: Mutex<HashMap<Arc<str>, WeakShared<Flight>>>,
     reads: Semaphore,
+    /// Bytes of segments in memory: in the cache, or pushed out of it while readers still have them.
+    alive: Arc<AtomicU64>,
+    alive_max: u64,
 }
 
 type Flight = BoxFuture<'static, Result<Cached, Error>>;
@@ -78,6 +85,8 @@ impl SegmentCache {
             segment_len_max: capacity / SEGMENT_SHARE,
             flights: Mutex::new(HashMap::new()),
             reads: Semaphore::new(READS_MAX),
+            alive: Arc::default(),
+            alive_max: capacity.saturating_mul(ALIVE),
         }))
     }
 
@@ -136,9 +145,47 @@ impl SegmentCache {
         if found.meta.size > self.0.segment_len_max {
             return Ok(Cached::TooLarge(Meta::from(&found.meta)));
         }
+        let Some(room) = Room::take(&self.0.alive, found.meta.size, self.0.alive_max) else {
+            return Ok(Cached::TooLarge(Meta::from(&found.meta)));
+        };
         let bytes = found.bytes().await.map_err(error("read", object))?;
+        let bytes = Bytes::from_owner(Alive { bytes, _room: room });
         self.insert(object, bytes.clone());
         Ok(Cached::Whole(bytes))
+    }
+}
+
+/// The bytes of a segment, counted for as long as anybody has them.
+struct Alive {
+    bytes: Bytes,
+    _room: Room,
+}
+
+impl AsRef<[u8]> for Alive {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+struct Room {
+    of: Arc<AtomicU64>,
+    len: u64,
+}
+
+impl Room {
+    fn take(of: &Arc<AtomicU64>, len: u64, max: u64) -> Option<Self> {
+        let more = |used: u64| used.checked_add(len).filter(|used| *used <= max);
+        let taken = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.ok().map(|_| Self {
+            of: of.clone(),
+            len,
+        })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.len, Ordering::Relaxed);
     }
 }
 

@@ -30,10 +30,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use thread::Thread;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Jobs that wait for one thread. A job is at most some hundred KiB of a part, so this bounds memory.
 const QUEUE_MAX: usize = 256;
+/// Bytes in the jobs that wait for all threads together; bounds memory, whatever the size of a job.
+pub const QUEUED_BYTES_MAX: usize = 64 << 20;
+/// They are counted in these.
+const QUEUED_UNIT: usize = 1 << 10;
 
 /// What is forced to the disk, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +61,8 @@ struct Inner {
     spool: Option<Spool>,
     room: Arc<Room>,
     threads: Vec<mpsc::Sender<Queued>>,
+    /// What is left of [`QUEUED_BYTES_MAX`].
+    queued: Arc<Semaphore>,
     next: AtomicU64,
     hasher: std::hash::RandomState,
 }
@@ -93,6 +99,8 @@ enum Job {
     },
     Append {
         bytes: Bytes,
+        /// Given back when they are written.
+        room: Option<OwnedSemaphorePermit>,
     },
     EndPart,
     Finish {
@@ -156,6 +164,7 @@ impl Disk {
             markers: markers.to_owned(),
             fsync,
             spool: spool.clone(),
+            queued: Arc::new(Semaphore::new(QUEUED_BYTES_MAX / QUEUED_UNIT)),
             threads: threads.collect::<io::Result<_>>()?,
             room,
             next: AtomicU64::new(0),
@@ -233,7 +242,13 @@ impl Writer {
 
     /// Appends to the open object.
     pub async fn append(&self, bytes: Bytes) {
-        self.queue(Job::Append { bytes }).await;
+        let units = bytes.len().div_ceil(QUEUED_UNIT);
+        let units = units.min(QUEUED_BYTES_MAX / QUEUED_UNIT);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let queued = self.disk.0.queued.clone();
+        // Never closed.
+        let room = queued.acquire_many_owned(units).await.ok();
+        self.queue(Job::Append { bytes, room }).await;
     }
 
     /// What was appended so far is a part.

@@ -23,3 +23,5 @@ mod shutdown;
 
 mod oss;
 mod tls;
+
+mod attack;

@@ -76,6 +76,16 @@ fn run(bytes: &[u8], mut next: impl FnMut() -> usize) -> (Vec<Seen>, Vec<String>
 }
 
 #[test]
+fn an_event_takes_no_more_than_is_counted() {
+    // A queue grows to twice what is in it.
+    assert!(
+        2 * size_of::<Event>() <= EVENT_LEN,
+        "{}",
+        size_of::<Event>()
+    );
+}
+
+#[test]
 fn a_session_is_the_same_in_any_split() {
     let bytes = like_ffmpeg();
     let whole = run(&bytes, || usize::MAX);

@@ -86,7 +86,10 @@ impl Thread {
                     self.mark(writer, marker, text);
                     self.open(writer, &object);
                 }
-                Job::Append { bytes } => self.append(writer, &bytes),
+                Job::Append { bytes, room } => {
+                    self.append(writer, &bytes);
+                    drop((bytes, room));
+                }
                 Job::EndPart if self.fsync == Fsync::Part => self.sync(writer),
                 Job::EndPart => {}
                 Job::Finish {

@@ -37,3 +37,12 @@ pub(crate) fn own_push(clip: &Clip, url: &str, speed: Speed) -> Running {
     }
     Running::start(&mut command)
 }
+
+/// The same on so many connections: to `{url}-0`, `{url}-1`, …
+pub(crate) fn own_push_many(clip: &Clip, url: &str, count: usize) -> Running {
+    let mut command: Command = millstream();
+    command.arg("push").arg(clip.path());
+    command.arg(format!("{url}-{{n}}"));
+    command.args(["--connections", &count.to_string()]);
+    Running::start(&mut command)
+}

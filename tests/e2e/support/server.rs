@@ -66,6 +66,11 @@ impl Server {
         });
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     pub(crate) fn rtmp_address(&self) -> String {
         format!("127.0.0.1:{}", self.rtmp_port)
     }
