@@ -6,7 +6,7 @@
 # Most end-to-end tests wait for media to pass in real time, so more of them run than there are cores.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: run test setup web
+.PHONY: run test setup web deny
 
 run: web
 	cargo build --release
@@ -24,3 +24,7 @@ setup:
 
 web:
 	scripts/setup.sh web
+
+# Licences, bans, sources and advisories of the dependencies; needs cargo-deny and, for advisories, the network.
+deny:
+	cargo deny check

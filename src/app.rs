@@ -8,6 +8,7 @@ mod listening;
 mod metering;
 mod one_port;
 mod publishing;
+mod reloading;
 mod settings;
 mod signals;
 mod stopping;
@@ -26,6 +27,8 @@ pub use books::{check_catalog, rebuild_catalog};
 use http::Gate;
 use listening::Doors;
 use publishing::Publishing;
+use reloading::Reloading;
+pub use reloading::{Read, Reread, SetLevel};
 use signals::Signals;
 use std::io;
 use std::net::SocketAddr;
@@ -79,8 +82,8 @@ pub enum StartError {
     Config(#[from] config::ConfigError),
 }
 
-/// Runs the server until it is told to stop.
-pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
+/// Runs the server until it is told to stop; `reread` is for when it is told to read its configuration.
+pub async fn serve(config: Config, reread: Reread, demo: bool) -> Result<(), StartError> {
     let began = clock::monotonic();
     let mut signals = Signals::new();
     ceiling::tell(&config);
@@ -101,6 +104,7 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     }
     let control = make_control(&config).await?;
     let cut_off = storage::take_up(&control, &config).await?;
+    control.set_sources(settings::sources(&config));
     let first = prepare(&control, &config, cut_off).await?;
     let rtmp = doors.listen_rtmp(&config)?;
     let places = settings::places(&config, rtmp.at.port());
@@ -119,6 +123,14 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), StartError> {
     tokio::spawn(doors.clone().watch_certificate(stop.clone()));
     tokio::spawn(restore(control.clone(), stop.clone()));
     tokio::spawn(cards::keep(control.clone(), stop.clone()));
+    let reloading = Reloading {
+        config: config.clone(),
+        reread,
+        control: control.clone(),
+        doors,
+        publishing,
+    };
+    tokio::spawn(reloading.run(stop.clone()));
     if demo {
         tokio::spawn(greeting::publish_demo(
             control.clone(),

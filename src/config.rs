@@ -131,6 +131,7 @@ impl Config {
         self.stop.check()?;
         Tls::check(self)?;
         self.rtmp.check()?;
+        self.auth.check()?;
         self.compat.oss.check()
     }
 }
@@ -235,6 +236,7 @@ mod tests {
         check("catalog.url=mysql://x", "catalog.url");
         check("stop.timeout=1s", "stop.timeout");
         check("rtmp.tls_listen=[::]:1936", "tls.certificate");
+        check("auth.publish_from={\"a b\" = []}", "neither");
         check("ingest.bit_rate_max=20", "no bit rate");
         check("rtmp.pending_max=0", "rtmp.pending_max");
         check("net.trusted_proxies=[10.0.0.0]", "trusted_proxies");

@@ -115,14 +115,16 @@ pub async fn serve(
             Ok(Some(Event::Connected(_))) => place.reached(Progress::Greeted),
             Ok(Some(_)) => {}
             Ok(None) => {
-                if !published && connection.received() > 0 {
+                if !published && connection.received() > 0 && place.may_tell() {
                     let stage = connection.stage();
                     tracing::warn!(remote = %peer, ?stage, "connection closed before it published: the peer hung up");
                 }
                 break;
             }
             Err(error) => {
-                tracing::warn!(remote = %peer, %error, "connection closed before it published");
+                if place.may_tell() {
+                    tracing::warn!(remote = %peer, %error, "connection closed before it published");
+                }
                 break;
             }
         }
@@ -153,7 +155,11 @@ async fn publish(
         name: &request.name,
         shown: &shown,
     };
-    let (refusal, why) = match door.may_publish(&asked).await {
+    let granted = door.may_publish(&asked).await.and_then(|grant| {
+        control.may_publish_from(grant.channel(), remote.ip())?;
+        Ok(grant)
+    });
+    let (refusal, why) = match granted {
         Err(denied) => {
             tokio::time::sleep(REFUSAL_DELAY).await;
             let refusal = match denied {

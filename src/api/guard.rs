@@ -67,6 +67,7 @@ impl From<Denied> for Failure {
             | Denied::WrongSignature(_)
             | Denied::Expired(_)
             | Denied::Foreign(_)
+            | Denied::Source(_)
             | Denied::Beyond(_) => StatusCode::FORBIDDEN,
         };
         Self(Problem::new(status, denied.to_string()))

@@ -1,9 +1,8 @@
 //! RTMP and HTTP on one port: for APIs whose publish URLs carry the port of their HTTP endpoint.
 
 use crate::http::{Front, Limits, Server};
-use crate::net::{Accepted, Arrival, First, Listener, NoEntry, first};
+use crate::net::{Accepted, Arrival, First, Listener, first};
 use axum::Router;
-use std::io;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,36 +25,32 @@ pub(super) async fn serve(
     // As many as the listener has places, at most.
     let mut entering = JoinSet::new();
     loop {
-        let (peer, entered) = tokio::select! {
+        let entered = tokio::select! {
             arrival = listener.accept() => {
-                entering.spawn(async move { (arrival.peer(), enter(arrival).await) });
+                entering.spawn(enter(arrival));
                 continue;
             }
             Some(Ok(entered)) = entering.join_next() => entered,
             () = stop.cancelled() => break,
         };
         match entered {
-            Ok((accepted, First::Rtmp)) => rtmp(accepted),
-            Ok((accepted, First::Http)) => {
+            Some((accepted, First::Rtmp)) => rtmp(accepted),
+            Some((accepted, First::Http)) => {
                 tokio::spawn(server.connection(accepted));
             }
-            Ok((_, other)) => {
-                tracing::warn!(remote = %peer, "closed before it began: the peer speaks {other} on a port for HTTP and RTMP");
+            Some((accepted, other)) if accepted.place.may_tell() => {
+                tracing::warn!(remote = %accepted.peer, "closed before it began: the peer speaks {other} on a port for HTTP and RTMP");
             }
-            Err(error) => error.log(peer),
+            Some(_) | None => {}
         }
     }
     drop(listener);
     server.drain().await;
 }
 
-async fn enter(arrival: Arrival) -> Result<(Accepted, First), NoEntry> {
+async fn enter(arrival: Arrival) -> Option<(Accepted, First)> {
     let accepted = arrival.enter(FIRST_BYTE_MAX).await?;
-    let displaced = accepted.place.displaced();
-    let first = tokio::select! {
-        first = tokio::time::timeout(FIRST_BYTE_MAX, first(accepted.stream.socket())) => first,
-        () = displaced => return Err(NoEntry::Displaced),
-    };
-    let first = first.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    Ok((accepted, first))
+    // It is there already.
+    let first = first(accepted.stream.socket()).await.ok()?;
+    Some((accepted, first))
 }

@@ -8,7 +8,7 @@ use crate::control::Control;
 use crate::control::auth::Door;
 use crate::net::{Accepted, Arrival, Budget, Expects, Listener, Pace, Seats};
 use crate::publish;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +16,8 @@ use tokio_util::task::TaskTracker;
 #[derive(Clone)]
 pub(super) struct Publishing {
     control: Control,
-    settings: publish::Settings,
+    /// For those who come from now on.
+    settings: Arc<RwLock<publish::Settings>>,
     pace: Pace,
     budget: Budget,
     sessions: TaskTracker,
@@ -33,7 +34,7 @@ impl Publishing {
     ) -> Self {
         Self {
             control,
-            settings: settings::publish(config),
+            settings: Arc::new(RwLock::new(settings::publish(config))),
             pace: Pace::default(),
             budget: Budget::new(usize::try_from(config.ingest.memory.0).unwrap_or(usize::MAX)),
             sessions,
@@ -41,18 +42,28 @@ impl Publishing {
         }
     }
 
+    /// These settings from now on.
+    pub(super) fn set(&self, settings: publish::Settings) {
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    fn settings(&self) -> publish::Settings {
+        *self.settings.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Serves a connection once it has told what it has to tell before its protocol.
     fn receive(&self, door: Arc<dyn Door>, arrival: Arrival) {
         let publishing = self.clone();
         self.sessions.spawn(async move {
-            let remote = arrival.peer();
             let entered = tokio::select! {
-                entered = arrival.enter(publishing.settings.timeouts.publish) => entered,
+                entered = arrival.enter(publishing.settings().timeouts.publish) => entered,
                 () = publishing.leave.cancelled() => return,
             };
-            match entered {
-                Ok(accepted) => publishing.serve(door, accepted),
-                Err(error) => error.log(remote),
+            if let Some(accepted) = entered {
+                publishing.serve(door, accepted);
             }
         });
     }
@@ -62,7 +73,7 @@ impl Publishing {
         let control = self.control.clone();
         let shared = (self.pace.clone(), self.budget.clone());
         let leave = self.leave.clone();
-        let session = publish::serve(control, door, self.settings, shared, accepted, leave);
+        let session = publish::serve(control, door, self.settings(), shared, accepted, leave);
         self.sessions.spawn(session);
     }
 }

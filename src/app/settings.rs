@@ -2,7 +2,7 @@
 
 use super::stopping::Shares;
 use crate::config::{self, Config};
-use crate::control::auth::Policy;
+use crate::control::auth::{Policy, Sources};
 use crate::control::live::SecondPublisher;
 use crate::net::Timeouts;
 use crate::{api, control, http, publish, segment};
@@ -33,6 +33,13 @@ fn host_name() -> String {
     match name.trim() {
         "" => "millstream".to_owned(),
         name => name.to_owned(),
+    }
+}
+
+pub(super) fn sources(config: &Config) -> Sources {
+    Sources {
+        from: config.auth.publish_from.clone(),
+        not_from: config.auth.publish_not_from.clone(),
     }
 }
 

@@ -1,11 +1,20 @@
 //! `millstream serve`
 
 use super::{Failure, because};
-use crate::app;
+use crate::app::{self, Reread, SetLevel};
 use crate::config::{Config, LogFormat};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
+
+/// Settings whose values are secrets, or hold one.
+const SECRETS: [&str; 5] = [
+    "auth.keys",
+    "catalog.url",
+    "compat.oss.keys",
+    "compat.oss.security_tokens",
+    "store.secret_access_key",
+];
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -21,17 +30,43 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let config = Config::load(arguments.config.as_deref(), &arguments.settings)?;
-    start_log(&config)?;
+    let Arguments {
+        config: file,
+        settings,
+        demo,
+    } = arguments;
+    let config = Config::load(file.as_deref(), &settings)?;
+    let set_level = start_log(&config)?;
+    warn_of_shown_secrets(&settings);
+    let read = move || Config::load(file.as_deref(), &settings);
+    let reread = Reread {
+        read: Box::new(read),
+        set_level,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| because("cannot start", &error))?;
-    runtime.block_on(app::serve(config, arguments.demo))?;
+    runtime.block_on(app::serve(config, reread, demo))?;
     Ok(())
 }
 
-fn start_log(config: &Config) -> Result<(), Failure> {
+/// Every user of the machine sees the arguments of a process.
+fn warn_of_shown_secrets(settings: &[String]) {
+    let keys = settings
+        .iter()
+        .filter_map(|setting| setting.split('=').next());
+    for key in keys {
+        if SECRETS.iter().any(|secret| key.trim().starts_with(secret)) {
+            tracing::warn!(
+                key,
+                "--set shows this secret to every user of the machine; write it into the configuration file or the environment"
+            );
+        }
+    }
+}
+
+fn start_log(config: &Config) -> Result<SetLevel, Failure> {
     let filter = EnvFilter::try_new(&config.log.level)
         .map_err(|error| because(format!("log.level {:?}", config.log.level), &error))?;
     let log = tracing_subscriber::fmt()
@@ -39,9 +74,24 @@ fn start_log(config: &Config) -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    match config.log.format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
+    Ok(match config.log.format {
+        LogFormat::Text => {
+            let log = log.with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            Box::new(move |level| {
+                let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
+                handle.reload(filter).map_err(|error| error.to_string())
+            })
+        }
+        LogFormat::Json => {
+            let log = log.json().with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            Box::new(move |level| {
+                let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
+                handle.reload(filter).map_err(|error| error.to_string())
+            })
+        }
+    })
 }

@@ -1,7 +1,10 @@
 //! Who may do what: `[auth]`.
 
 use super::ConfigError;
-use crate::id::ChannelId;
+use super::values::contradiction;
+use crate::control::auth::EVERYWHERE;
+use crate::id::{ChannelId, HubName};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +17,10 @@ pub struct Auth {
     pub publish: Publish,
     /// Stream keys by channel (`"live/studio" = "secret"`), beside those made at the first start.
     pub keys: BTreeMap<ChannelKey, String>,
+    /// Networks that publishers come from, by `*`, hub, or channel.
+    pub publish_from: BTreeMap<String, Vec<IpNet>>,
+    /// Networks that they never come from.
+    pub publish_not_from: BTreeMap<String, Vec<IpNet>>,
 }
 
 impl Default for Auth {
@@ -21,6 +28,8 @@ impl Default for Auth {
         Self {
             publish: Publish::Key,
             keys: BTreeMap::new(),
+            publish_from: BTreeMap::new(),
+            publish_not_from: BTreeMap::new(),
         }
     }
 }
@@ -61,12 +70,36 @@ impl Auth {
     }
 }
 
+impl Auth {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let lists = [
+            ("publish_from", &self.publish_from),
+            ("publish_not_from", &self.publish_not_from),
+        ];
+        for (key, names) in lists {
+            let is_name = |name: &String| {
+                name == EVERYWHERE
+                    || HubName::new(name).is_ok()
+                    || name.parse::<ChannelId>().is_ok()
+            };
+            if let Some(name) = names.keys().find(|name| !is_name(name)) {
+                return contradiction(format!(
+                    "auth.{key}.{name:?} is neither \"*\" nor a hub nor a channel"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<_> = self.keys.keys().collect();
         f.debug_struct("Auth")
             .field("publish", &self.publish)
             .field("keys", &keys)
+            .field("publish_from", &self.publish_from)
+            .field("publish_not_from", &self.publish_not_from)
             .finish()
     }
 }

@@ -101,19 +101,16 @@ pub async fn serve(
     // As many as the listener has places, at most.
     let mut entering = JoinSet::new();
     loop {
-        let (peer, entered) = tokio::select! {
+        let entered = tokio::select! {
             arrival = listener.accept() => {
-                entering.spawn(async move { (arrival.peer(), arrival.enter(limits.header_timeout).await) });
+                entering.spawn(arrival.enter(limits.header_timeout));
                 continue;
             }
             Some(Ok(entered)) = entering.join_next() => entered,
             () = stop.cancelled() => break,
         };
-        match entered {
-            Ok(accepted) => {
-                tokio::spawn(server.connection(accepted));
-            }
-            Err(error) => error.log(peer),
+        if let Some(accepted) = entered {
+            tokio::spawn(server.connection(accepted));
         }
     }
     drop(listener);

@@ -78,6 +78,7 @@ pub struct Arrival {
     stream: TcpStream,
     peer: SocketAddr,
     place: Place,
+    lobby: Lobby,
     expects: Expects,
     tls: Option<TlsAcceptor>,
     proxied: bool,
@@ -130,7 +131,7 @@ pub enum NoEntry {
 
 impl NoEntry {
     /// Writes its line: what the peer said is worth a warning, what it did not say is not.
-    pub fn log(&self, remote: SocketAddr) {
+    fn log(&self, remote: SocketAddr) {
         match self {
             Self::Lost(_) | Self::Silent(_) | Self::Displaced => {
                 tracing::debug!(%remote, error = %self, "closed before it began");
@@ -213,6 +214,7 @@ impl Listener {
                 stream,
                 peer,
                 place,
+                lobby: self.lobby.clone(),
                 expects: self.expects,
                 tls: self.tls.clone(),
                 proxied,
@@ -238,8 +240,22 @@ impl Arrival {
         self.peer
     }
 
-    /// Hears what the peer has to say before its protocol begins, at most so long.
-    pub async fn enter(self, within: Duration) -> Result<Accepted, NoEntry> {
+    /// Hears what the peer has to say before its protocol begins, at most so long. `None`: it was closed,
+    /// and the log says why.
+    pub async fn enter(self, within: Duration) -> Option<Accepted> {
+        let (remote, lobby) = (self.peer, self.lobby.clone());
+        match self.try_enter(within).await {
+            Ok(accepted) => Some(accepted),
+            Err(error) => {
+                if lobby.may_tell() {
+                    error.log(remote);
+                }
+                None
+            }
+        }
+    }
+
+    async fn try_enter(self, within: Duration) -> Result<Accepted, NoEntry> {
         let displaced = self.place.displaced();
         tokio::select! {
             entered = tokio::time::timeout(within, self.hear()) => {

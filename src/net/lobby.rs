@@ -5,12 +5,18 @@
 //! of the address that has most, so whoever opens thousands displaces themselves. Those who have
 //! settled stay.
 
+use crate::clock;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+
+/// Lines about connections that came to nothing: at most so many in this time.
+const LINES_MAX: u32 = 20;
+const LINES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How far a connection has come. Each costs its peer more than the one before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -84,6 +90,15 @@ struct Inner {
     here: HashMap<u64, Here>,
     blocks: HashMap<Block, Count>,
     strangers: usize,
+    lines: Lines,
+}
+
+/// Lines about connections that came to nothing.
+#[derive(Default)]
+struct Lines {
+    since: Option<Instant>,
+    told: u32,
+    untold: u64,
 }
 
 struct Here {
@@ -117,6 +132,7 @@ impl Lobby {
             here: HashMap::new(),
             blocks: HashMap::new(),
             strangers: 0,
+            lines: Lines::default(),
         })))
     }
 
@@ -149,6 +165,30 @@ impl Lobby {
     /// Changes how many may be here from now on; nobody has to go for it.
     pub fn set_seats(&self, seats: Seats) {
         self.lock().seats = seats;
+    }
+
+    /// Whether a line may be written about a connection that came to nothing: many strangers do not
+    /// bury what else is in the log. How many were left out is told with the next one that may.
+    pub fn may_tell(&self) -> bool {
+        let now = clock::monotonic();
+        let lines = &mut self.lock().lines;
+        let running = |since: Instant| now.saturating_duration_since(since) < LINES_INTERVAL;
+        if !lines.since.is_some_and(running) {
+            if lines.untold > 0 {
+                let connections = lines.untold;
+                tracing::warn!(connections, "came to nothing as well, without a line each");
+            }
+            *lines = Lines {
+                since: Some(now),
+                ..Lines::default()
+            };
+        }
+        let may = lines.told < LINES_MAX;
+        match may {
+            true => lines.told += 1,
+            false => lines.untold += 1,
+        }
+        may
     }
 
     /// Connections that are here.
@@ -253,6 +293,11 @@ impl Place {
         Ok(())
     }
 
+    /// Whether a line may be written if it comes to nothing; see [`Lobby::may_tell`].
+    pub fn may_tell(&self) -> bool {
+        self.lobby.may_tell()
+    }
+
     /// Waits until it has to make room for another.
     pub fn displaced(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         self.displaced.clone().cancelled_owned()
@@ -328,6 +373,14 @@ mod tests {
         assert!(lobby.is_empty());
         assert!(lobby.lock().blocks.is_empty());
         assert_eq!(lobby.lock().strangers, 0);
+    }
+
+    #[test]
+    fn strangers_do_not_bury_the_log() {
+        let lobby = lobby(1, 1, 1);
+        let told = (0..100).filter(|_| lobby.may_tell()).count();
+        assert_eq!(told, LINES_MAX as usize);
+        assert_eq!(lobby.lock().lines.untold, 80);
     }
 
     /// Many encoders behind one address come back at once, while others only knock.

@@ -25,3 +25,4 @@ mod oss;
 mod tls;
 
 mod attack;
+mod operations;

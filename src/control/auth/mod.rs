@@ -5,9 +5,11 @@
 //! digests, shown once, when they are made. Comparisons do not tell by time how much is right.
 
 mod secret;
+mod sources;
 mod tokens;
 
 pub use secret::{Fingerprint, FreshKey};
+pub use sources::{EVERYWHERE, Sources};
 pub use tokens::{Caller, FirstStart, Need, NewToken, Scope, Token};
 
 use super::channels::{Channel, Known};
@@ -87,6 +89,9 @@ pub enum Denied {
     /// Nobody may push to it for now.
     #[error("channel {0} is disabled")]
     Disabled(ChannelId),
+    /// Whoever asks is somewhere else than publishers of this channel are.
+    #[error("channel {0} is not published to from this address")]
+    Source(ChannelId),
     /// No token, or one that is not known.
     #[error("this needs an API token: send the header Authorization: Bearer …")]
     NoToken,
@@ -144,6 +149,7 @@ pub(super) struct Auth {
     signer: Signer,
     /// Keys that are not in the catalog: from the configuration, and the demo's.
     passing: RwLock<BTreeMap<ChannelId, Fingerprint>>,
+    sources: RwLock<Arc<Sources>>,
 }
 
 impl<'a> Presented<'a> {
@@ -172,6 +178,7 @@ impl Auth {
             policy,
             signer: Signer::parse(secret)?,
             passing: RwLock::default(),
+            sources: RwLock::default(),
         })
     }
 
@@ -187,6 +194,14 @@ impl Control {
         let passing = passing.as_mut().map_err(|poisoned| poisoned.get_mut());
         let (Ok(passing) | Err(passing)) = passing;
         passing.insert(channel, Fingerprint::of(key));
+    }
+
+    /// Takes the key that [`Control::set_passing_key`] gave.
+    pub fn take_passing_key(&self, channel: &ChannelId) {
+        let mut passing = self.auth().passing.write();
+        let passing = passing.as_mut().map_err(|poisoned| poisoned.get_mut());
+        let (Ok(passing) | Err(passing)) = passing;
+        passing.remove(channel);
     }
 
     /// Whether whoever shows this may publish to `hub`/`name`. Where anybody may publish to any

@@ -122,6 +122,11 @@ impl Server {
         self.running.stderr()
     }
 
+    /// Tells it something, as systemd does.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
     /// Asks it to end, as systemd and Ctrl-C do.
     pub(crate) fn stop(&mut self, signal: Signal) -> ExitStatus {
         self.running.signal(signal);
