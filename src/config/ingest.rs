@@ -36,7 +36,7 @@ impl Default for Rtmp {
             tls_listen: Listen::Off,
             connections_max: 1000,
             connections_per_address: 500,
-            pending_max: 200,
+            pending_max: 500,
             publish_timeout: secs(10),
             idle_timeout: secs(15),
         }

@@ -604,6 +604,7 @@ async fn too_many_requests_of_one_address() {
     let front = Front {
         rate: Rate::new(2),
         proxies: Nets::new(vec!["127.0.0.1/32".parse().expect("a network")]),
+        ..Front::default()
     };
     let world = world_with(Limits::default(), front, SEATS).await;
     for _ in 0..4 {

@@ -185,13 +185,13 @@ mod tests {
         check(quota, &[(10, 300); 10], 1, &[(1, "warn"), (3, "end")]);
         check(quota, &[(10, 150); 40], 1, &[(1, "warn"), (30, "end")]);
         // A large picture now and then.
-        let bursts: Vec<_> = (0..60)
+        let bursts: Vec<(u32, usize)> = (0..60)
             .map(|n| (10, if n % 4 == 0 { 150 } else { 50 }))
             .collect();
         let began = crate::clock::monotonic();
         let mut account = Account::new(quota, began);
         let ends = bursts.iter().enumerate().any(|(second, &(messages, len))| {
-            (0..messages).any(|nth| {
+            (0..messages).any(|nth: u32| {
                 let now =
                     began + Duration::from_millis(second as u64 * 1000 + u64::from(nth) * 100);
                 matches!(account.take(len, 0, now), Some(Verdict::End(_)))
