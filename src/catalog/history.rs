@@ -271,7 +271,8 @@ pub(super) async fn write_recording(
     sqlx::query(
         "INSERT INTO recordings (key, hub, channel, id, began_ms, until_ms, ended_ms, \
          target_duration_s, segments, bytes) VALUES ($1, $2, $3, $4, $5, $5, NULL, 0, 0, 0) \
-         ON CONFLICT (key) DO NOTHING",
+         ON CONFLICT (key) DO UPDATE SET began_ms = excluded.began_ms \
+         WHERE excluded.began_ms < recordings.began_ms",
     )
     .bind(recording_key(key))
     .bind(key.channel.hub.as_str())
@@ -361,6 +362,21 @@ pub(super) async fn write_segment(
     if insert.execute(&mut *on).await?.rows_affected() == 0 {
         return Ok(());
     }
+    if count_segment(on, recording, row, target_duration_s).await? == 0 {
+        // Its recording's own row is still to come: after a crash nobody says in which order.
+        write_recording(on, key, row.date_ms).await?;
+        count_segment(on, recording, row, target_duration_s).await?;
+    }
+    Ok(())
+}
+
+/// Adds a segment to its recording's own row; how many rows there were.
+async fn count_segment(
+    on: &mut AnyConnection,
+    recording: i64,
+    row: &SegmentRow,
+    target_duration_s: i64,
+) -> Result<u64, sqlx::Error> {
     sqlx::query(
         "UPDATE recordings SET segments = segments + 1, bytes = bytes + $1, target_duration_s = $2, \
          began_ms = CASE WHEN $3 < began_ms THEN $3 ELSE began_ms END, \
@@ -373,7 +389,7 @@ pub(super) async fn write_segment(
     .bind(recording)
     .execute(on)
     .await
-    .map(drop)
+    .map(|done| done.rows_affected())
 }
 
 /// Makes a recording and its segments what they are said to be.
