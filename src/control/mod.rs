@@ -75,16 +75,18 @@ struct Inner {
     events: Events,
     registry: Registry,
     archive: Archive,
-    /// Recordings of which rows of an earlier process are being written.
-    restoring: Mutex<BTreeSet<RecordingKey>>,
+    /// Recordings of which rows of an earlier process are being written; `None` before it is known
+    /// which those are.
+    restoring: Mutex<Option<BTreeSet<RecordingKey>>>,
 }
 
 impl Inner {
     fn is_restoring(&self, key: &RecordingKey) -> bool {
-        self.restoring().contains(key)
+        let restoring = self.restoring();
+        restoring.as_ref().is_none_or(|these| these.contains(key))
     }
 
-    fn restoring(&self) -> MutexGuard<'_, BTreeSet<RecordingKey>> {
+    fn restoring(&self) -> MutexGuard<'_, Option<BTreeSet<RecordingKey>>> {
         self.restoring
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

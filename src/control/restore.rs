@@ -44,9 +44,11 @@ impl Control {
                 break;
             }
         }
-        // Of what is in the spool rows may be missing too; it stays there until they are written.
-        recordings.extend(self.disk().spool().map(Spool::all).unwrap_or_default());
-        self.0.restoring().extend(recordings.iter().cloned());
+        // Of what was in the spool rows may be missing too, even if it was uploaded meanwhile; its
+        // index stays there until they are written.
+        recordings.extend(self.disk().spool().map(Spool::resumed).unwrap_or_default());
+        let these = recordings.iter().cloned();
+        self.0.restoring().get_or_insert_default().extend(these);
         let control = self.clone();
         let start_ms = clock::now().unix_ms();
         let restoring = tokio::spawn(async move {
@@ -56,7 +58,7 @@ impl Control {
                 }
             }
             control.written().await;
-            control.0.restoring().clear();
+            control.0.restoring().get_or_insert_default().clear();
         });
         // It goes on when this has waited long enough.
         let _ = tokio::time::timeout(WAIT_MAX, restoring).await;

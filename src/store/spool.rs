@@ -102,6 +102,8 @@ struct Inner {
     store: Store,
     settings: Settings,
     followers: OnceLock<Followers>,
+    /// Recordings that an earlier process left.
+    resumed: OnceLock<Vec<RecordingKey>>,
     /// Whether the store knows conditions, as far as it has been asked.
     conditional: AtomicBool,
     runtime: tokio::runtime::Handle,
@@ -162,6 +164,7 @@ impl Spool {
             store,
             settings,
             followers: OnceLock::new(),
+            resumed: OnceLock::new(),
             conditional: AtomicBool::new(true),
             runtime: tokio::runtime::Handle::current(),
             uploads: Semaphore::new(settings.uploads),
@@ -182,11 +185,14 @@ impl Spool {
 
     /// Takes up what an earlier process left. `is_open` says whether a recording may go on.
     pub fn resume(&self, is_open: impl Fn(&RecordingKey) -> bool, ends: Ends) -> io::Result<()> {
-        for index in find_indexes(&self.0.root)? {
-            let Some(key) = RecordingKey::of_journal(&index) else {
-                continue;
-            };
-            let text = fs::read(self.0.root.join(&index))?;
+        let indexes = find_indexes(&self.0.root)?;
+        let keys: Vec<_> = { indexes.iter() }
+            .filter_map(|index| RecordingKey::of_journal(index))
+            .collect();
+        // It is called once.
+        let _ = self.0.resumed.set(keys.clone());
+        for key in keys {
+            let text = fs::read(self.0.root.join(key.journal()))?;
             let (queue, kept, size) = unconfirmed(&self.0.root, &key, &text, ends)?;
             self.0.used.fetch_add(size, Ordering::Relaxed);
             let confirmed_len = match queue.front() {
@@ -248,10 +254,9 @@ impl Spool {
             .collect()
     }
 
-    /// All recordings that have not left the spool.
-    pub fn all(&self) -> Vec<RecordingKey> {
-        let shipments = self.0.shipments();
-        shipments.values().map(|s| s.key.clone()).collect()
+    /// The recordings that an earlier process left, those that have left meanwhile too.
+    pub fn resumed(&self) -> Vec<RecordingKey> {
+        self.0.resumed.get().cloned().unwrap_or_default()
     }
 
     /// Waits until everything is confirmed and every recording has left.
