@@ -29,10 +29,7 @@ impl Postgres {
             .stdout(Stdio::null())
             .status();
         assert!(made.expect("initdb runs").success());
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a port")
-            .port();
+        let port = lasting_port();
         let server = run(folder.path(), port);
         Self {
             folder,
@@ -67,6 +64,22 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// A free port that the system gives to nobody else while the server is away: below those from which
+/// it takes the ports of connections and of listeners that ask for any (`ip_local_port_range`).
+fn lasting_port() -> u16 {
+    let from = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap_or(0);
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    // Tests of one process start several, at the same time.
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    loop {
+        let nth = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let port = from.saturating_add(nth);
+        if free(&port) {
+            return port;
+        }
     }
 }
 
