@@ -9,6 +9,7 @@ mod metering;
 mod one_port;
 mod publishing;
 mod reloading;
+mod retention;
 mod settings;
 mod signals;
 mod stopping;
@@ -131,6 +132,11 @@ pub async fn serve(config: Config, reread: Reread, demo: bool) -> Result<(), Sta
         publishing,
     };
     tokio::spawn(reloading.run(stop.clone()));
+    tokio::spawn(retention::run(
+        control.clone(),
+        (&config.retention).into(),
+        stop.clone(),
+    ));
     if demo {
         tokio::spawn(greeting::publish_demo(
             control.clone(),

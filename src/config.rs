@@ -16,7 +16,7 @@ pub use compat::{Compat, Oss};
 pub use edge::{Net, Tls};
 pub use ingest::{Hls, Ingest, Rtmp, SecondPublisher};
 pub use serving::{AtStop, Http, Log, LogFormat, Metrics, Stop};
-pub use storage::{Catalog, Fsync, Spool, Store};
+pub use storage::{Catalog, Fsync, Retention, Spool, Store};
 pub use values::{BitRate, Listen, Secret, Size, Span};
 
 use figment::Figment;
@@ -49,6 +49,8 @@ pub struct Config {
     pub store: Store,
     /// What waits for a remote store.
     pub spool: Spool,
+    /// How long it is kept.
+    pub retention: Retention,
     /// Where channels and history are kept.
     pub catalog: Catalog,
     /// Who may publish.
@@ -73,6 +75,7 @@ impl Default for Config {
             ingest: Ingest::default(),
             store: Store::default(),
             spool: Spool::default(),
+            retention: Retention::default(),
             catalog: Catalog::default(),
             auth: Auth::default(),
             compat: Compat::default(),
@@ -127,6 +130,7 @@ impl Config {
         self.hls.check()?;
         self.store.check()?;
         self.spool.check()?;
+        self.retention.check()?;
         self.catalog.check()?;
         self.stop.check()?;
         Tls::check(self)?;

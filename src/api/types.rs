@@ -115,9 +115,12 @@ pub(super) struct Settings {
     /// How long an ended push may be taken up again in the same recording.
     #[schema(maximum = 86400000)]
     reconnect_window_ms: Option<u32>,
-    /// How long segments are to be kept.
+    /// How long segments are kept.
     #[schema(minimum = 60, maximum = 3155760000_u64)]
     retention_s: Option<u64>,
+    /// How many bytes of segments are kept.
+    #[schema(minimum = 1048576, maximum = 1152921504606846976_u64)]
+    retention_bytes: Option<u64>,
 }
 
 impl Default for Settings {
@@ -151,6 +154,7 @@ impl From<&ChannelSettings> for Settings {
             }),
             reconnect_window_ms: settings.reconnect_window_ms,
             retention_s: settings.retention_s,
+            retention_bytes: settings.retention_bytes,
         }
     }
 }
@@ -179,6 +183,7 @@ impl From<Settings> for ChannelSettings {
             }),
             reconnect_window_ms: settings.reconnect_window_ms,
             retention_s: settings.retention_s,
+            retention_bytes: settings.retention_bytes,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! rows again from the recording's own index ([`Backlog::take_torn`]).
 
 use super::history::{self, RecordingRow, SegmentRow, SessionRow};
+use super::retention::{self, Expiry};
 use super::{Catalog, Error, judge, within};
 use crate::key::RecordingKey;
 use std::collections::BTreeSet;
@@ -56,6 +57,13 @@ pub enum Entry {
         key: RecordingKey,
         /// Media sequence number.
         number: i64,
+    },
+    /// Segments of a recording have expired: the rows of those that are left say so themselves.
+    Expired {
+        /// Of which recording.
+        key: RecordingKey,
+        /// What has expired.
+        expiry: Box<Expiry>,
     },
     /// A recording is over.
     End {
@@ -283,6 +291,7 @@ impl Entry {
             Self::Recording { key, .. }
             | Self::Segment { key, .. }
             | Self::Lost { key, .. }
+            | Self::Expired { key, .. }
             | Self::End { key, .. } => key,
             Self::Session(row) => &row.recording,
         }
@@ -298,6 +307,7 @@ impl Entry {
                 target_duration_s,
             } => history::write_segment(on, key, row, *target_duration_s).await,
             Self::Lost { key, number } => history::lose_segment(on, key, *number).await,
+            Self::Expired { key, expiry } => retention::expire(on, key, expiry).await,
             Self::End { key, ended_ms } => history::end_recording(on, key, *ended_ms).await,
         }
     }

@@ -19,6 +19,10 @@ pub struct ChannelRow {
     pub created_ms: i64,
     /// When it was changed last.
     pub changed_ms: i64,
+    /// How long it keeps what was pushed, in seconds; also in `settings`, here to be found by.
+    pub retention_s: Option<i64>,
+    /// How many bytes it keeps; the same.
+    pub retention_bytes: Option<i64>,
 }
 
 /// Which channels a listing wants.
@@ -38,8 +42,8 @@ pub struct ChannelFilter {
 
 /// Greater than every character that a name can have.
 const AFTER_NAMES: char = '\u{7f}';
-const COLUMNS: &str =
-    "SELECT c.hub, c.name, c.enabled, c.settings, c.created_ms, c.changed_ms FROM channels c";
+const COLUMNS: &str = "SELECT c.hub, c.name, c.enabled, c.settings, c.created_ms, c.changed_ms, c.retention_s, \
+     c.retention_bytes FROM channels c";
 
 impl Catalog {
     /// A channel by its name.
@@ -111,9 +115,10 @@ impl Catalog {
             }
             unstored::mark(&mut transaction, hub, name).await?;
             sqlx::query(
-                "INSERT INTO channels (hub, name, enabled, settings, created_ms, changed_ms) \
-                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (hub, name) DO UPDATE SET \
-                 enabled = excluded.enabled, settings = excluded.settings, changed_ms = excluded.changed_ms",
+                "INSERT INTO channels (hub, name, enabled, settings, created_ms, changed_ms, retention_s, \
+                 retention_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (hub, name) DO UPDATE SET \
+                 enabled = excluded.enabled, settings = excluded.settings, changed_ms = excluded.changed_ms, \
+                 retention_s = excluded.retention_s, retention_bytes = excluded.retention_bytes",
             )
             .bind(hub)
             .bind(name)
@@ -121,6 +126,8 @@ impl Catalog {
             .bind(row.settings.as_str())
             .bind(row.created_ms)
             .bind(row.changed_ms)
+            .bind(row.retention_s)
+            .bind(row.retention_bytes)
             .execute(&mut *transaction)
             .await?;
             let old = sqlx::query("DELETE FROM channel_labels WHERE hub = $1 AND name = $2");
@@ -138,7 +145,7 @@ impl Catalog {
         within(action, write).await
     }
 
-    /// Removes a channel with its labels, key and clips; its history stays. False if there is none.
+    /// Removes a channel with its labels, key and clips; its history and its holds stay. False if there is none.
     pub async fn delete_channel(&self, id: &ChannelId) -> Result<bool, Error> {
         let (hub, name) = (id.hub.as_str(), id.name.as_str());
         let delete = async {
@@ -203,6 +210,8 @@ impl ChannelRow {
             settings: column(row, 3)?,
             created_ms: column(row, 4)?,
             changed_ms: column(row, 5)?,
+            retention_s: column(row, 6)?,
+            retention_bytes: column(row, 7)?,
         })
     }
 }

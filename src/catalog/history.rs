@@ -19,6 +19,8 @@ pub mod flags {
     pub const DEPENDENT: i64 = 2;
     /// Its media is missing.
     pub const GAP: i64 = 4;
+    /// Retention has withdrawn it: nothing names it any more, and its object goes soon.
+    pub const EXPIRED: i64 = 8;
 }
 
 /// No segment is longer (the configuration refuses more): how far before a range its first may begin.
@@ -106,7 +108,7 @@ const RECORDING: &str = "SELECT hub, channel, id, began_ms, until_ms, ended_ms, 
 const SESSION: &str = "SELECT hub, channel, recording_id, began_ms, ended_ms, reason, remote, encoder, \
      tracks, bytes, video_frames, audio_frames, dropped, discontinuities, gaps, node FROM sessions";
 /// One column: a row of a day's forty thousand costs by its columns.
-const SEGMENT: &str = "SELECT number || ' ' || session_ms || ' ' || date_ms || ' ' || duration || ' ' \
+pub(super) const SEGMENT: &str = "SELECT number || ' ' || session_ms || ' ' || date_ms || ' ' || duration || ' ' \
      || size || ' ' || flags FROM segments";
 
 impl Catalog {
@@ -217,7 +219,8 @@ impl Catalog {
     ) -> Result<Vec<SegmentRow>, Error> {
         let mut sql = Sql::new(SEGMENT);
         sql.push(
-            " WHERE recording = ? AND date_ms > ? AND date_ms < ? AND number >= ? ORDER BY number LIMIT ?",
+            " WHERE recording = ? AND date_ms > ? AND date_ms < ? AND number >= ? AND (flags & 8) = 0 \
+             ORDER BY number LIMIT ?",
             [
                 recording_key(recording).into(),
                 range.start.saturating_sub(SEGMENT_MAX_MS).into(),
@@ -235,20 +238,25 @@ impl Catalog {
 }
 
 impl Catalog {
-    /// The segments of a recording that begin in `range`, by number.
+    /// The segments of a recording that begin in `range`, by number; with `expired` those too that
+    /// nothing names any more and that may still be there.
     pub async fn segments_begun(
         &self,
         recording: &RecordingKey,
         range: Range<i64>,
+        expired: bool,
         limit: usize,
     ) -> Result<Vec<SegmentRow>, Error> {
         let mut sql = Sql::new(SEGMENT);
+        let hidden = if expired { 0 } else { flags::EXPIRED };
         sql.push(
-            " WHERE recording = ? AND date_ms >= ? AND date_ms < ? ORDER BY number LIMIT ?",
+            " WHERE recording = ? AND date_ms >= ? AND date_ms < ? AND (flags & ?) = 0 \
+             ORDER BY number LIMIT ?",
             [
                 recording_key(recording).into(),
                 range.start.into(),
                 range.end.into(),
+                hidden.into(),
                 limit_of(limit).into(),
             ],
         );
@@ -258,7 +266,7 @@ impl Catalog {
     }
 }
 
-fn limit_of(limit: usize) -> i64 {
+pub(super) fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -270,7 +278,7 @@ pub(super) async fn write_recording(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO recordings (key, hub, channel, id, began_ms, until_ms, ended_ms, \
-         target_duration_s, segments, bytes) VALUES ($1, $2, $3, $4, $5, $5, NULL, 0, 0, 0) \
+         target_duration_s, segments, bytes, oldest_ms) VALUES ($1, $2, $3, $4, $5, $5, NULL, 0, 0, 0, $5) \
          ON CONFLICT (key) DO UPDATE SET began_ms = excluded.began_ms \
          WHERE excluded.began_ms < recordings.began_ms",
     )
@@ -380,13 +388,17 @@ async fn count_segment(
     sqlx::query(
         "UPDATE recordings SET segments = segments + 1, bytes = bytes + $1, target_duration_s = $2, \
          began_ms = CASE WHEN $3 < began_ms THEN $3 ELSE began_ms END, \
-         until_ms = CASE WHEN $4 > until_ms THEN $4 ELSE until_ms END WHERE key = $5",
+         until_ms = CASE WHEN $4 > until_ms THEN $4 ELSE until_ms END, \
+         oldest_ms = CASE WHEN $6 = 0 AND $3 < oldest_ms THEN $3 ELSE oldest_ms END, \
+         withdrawn = withdrawn + $7 WHERE key = $5",
     )
     .bind(row.size)
     .bind(target_duration_s)
     .bind(row.date_ms)
     .bind(row.until_ms())
     .bind(recording)
+    .bind(row.flags & flags::EXPIRED)
+    .bind(if row.flags & flags::EXPIRED != 0 { row.size } else { 0 })
     .execute(on)
     .await
     .map(|done| done.rows_affected())
@@ -480,7 +492,7 @@ impl SessionRow {
     }
 }
 
-fn key(row: &AnyRow) -> Result<RecordingKey, Error> {
+pub(super) fn key(row: &AnyRow) -> Result<RecordingKey, Error> {
     let (hub, channel, id): (String, String, String) =
         (column(row, 0)?, column(row, 1)?, column(row, 2)?);
     let wrong = |error: crate::id::NameError| Error::Row(error.to_string());
@@ -527,7 +539,7 @@ impl SegmentRow {
         until.unix_ms()
     }
 
-    fn unpack(text: &str) -> Result<Self, Error> {
+    pub(super) fn unpack(text: &str) -> Result<Self, Error> {
         let mut numbers = text.split(' ').map(str::parse::<i64>);
         let mut next = || match numbers.next() {
             Some(Ok(number)) => Ok(number),

@@ -12,7 +12,9 @@ mod channels;
 mod clips;
 mod credentials;
 mod history;
+mod holds;
 mod hubs;
+mod retention;
 mod sql;
 mod unstored;
 
@@ -21,7 +23,9 @@ pub use channels::{ChannelFilter, ChannelRow};
 pub use clips::ClipRow;
 pub use credentials::{AuditRow, CredentialRow, KEY, SECRET, TOKEN};
 pub use history::{RecordingRow, SegmentRow, SessionRow, flags, recording_key};
+pub use holds::HoldRow;
 pub use hubs::HubRow;
+pub use retention::{Candidate, Due, Expiry, NEVER, Usage};
 pub use unstored::Unstored;
 
 use sqlx::any::{AnyPoolOptions, AnyRow};
@@ -174,6 +178,11 @@ fn migrations() -> Migrator {
             2,
             "hub access",
             include_str!("migrations/0002_hub_access.sql"),
+        ),
+        one(
+            3,
+            "retention",
+            include_str!("migrations/0003_retention.sql"),
         ),
         one(
             4,

@@ -33,6 +33,8 @@ fn channel(hub: &str, name: &str) -> ChannelRow {
         settings: "{}".to_owned(),
         created_ms: 1,
         changed_ms: 1,
+        retention_s: None,
+        retention_bytes: None,
     }
 }
 

@@ -176,7 +176,7 @@ impl Package {
         let texts = [
             (
                 VOD,
-                vod::render(self.target_duration_s, &self.segments, true),
+                vod::render(self.target_duration_s, None, &self.segments, true),
             ),
             (INDEX, multivariant::render(&[variant], independent)),
         ];

@@ -1,4 +1,4 @@
-//! What is kept: `[store]`, `[spool]`, `[catalog]`.
+//! What is kept, where and how long: `[store]`, `[spool]`, `[retention]`, `[catalog]`.
 
 use super::ConfigError;
 use super::values::{Secret, Size, Span, contradiction, secs};
@@ -101,6 +101,68 @@ impl Spool {
                 "spool.limit ({}) must be at least 64MiB: running pushes need room",
                 self.limit
             ));
+        }
+        Ok(())
+    }
+}
+
+/// `[retention]`: what is zero limits nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// How long segments are kept; a channel may say it itself.
+    pub age: Span,
+    /// Bytes that a channel keeps; a channel may say it itself.
+    pub channel_bytes: Size,
+    /// Bytes of all channels together.
+    pub bytes: Size,
+    /// Bytes that stay free on the disk of a local store.
+    pub free_space: Size,
+    /// How long what has expired stays for players and caches that loaded a playlist before.
+    pub grace: Span,
+    /// How often it is looked what has expired.
+    pub interval: Span,
+    /// Objects that are removed in a second.
+    pub deletes_per_second: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            age: secs(0),
+            channel_bytes: Size(0),
+            bytes: Size(0),
+            free_space: Size(0),
+            grace: secs(60),
+            interval: secs(10),
+            deletes_per_second: 1000,
+        }
+    }
+}
+
+impl Retention {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.age > secs(0) && self.age < secs(60) {
+            return contradiction(format!(
+                "retention.age ({}) must be at least 1m, or 0s to keep everything",
+                self.age
+            ));
+        }
+        for (name, size) in [("channel_bytes", self.channel_bytes), ("bytes", self.bytes)] {
+            if size > Size(0) && size < Size(1 << 20) {
+                return contradiction(format!(
+                    "retention.{name} ({size}) must be at least 1MiB, or 0 to keep everything"
+                ));
+            }
+        }
+        if self.interval < Span(std::time::Duration::from_millis(100)) {
+            return contradiction(format!(
+                "retention.interval ({}) must be at least 100ms",
+                self.interval
+            ));
+        }
+        if self.deletes_per_second == 0 {
+            return contradiction("retention.deletes_per_second must be at least 1");
         }
         Ok(())
     }

@@ -187,9 +187,10 @@ impl Archive {
         self.newest.remove(channel);
     }
 
-    /// The index of a recording that is over has changed.
+    /// A recording has lost segments.
     pub(super) fn forget_recording(&self, key: &RecordingKey) {
         self.recordings.remove(key);
+        self.forget(&key.channel);
     }
 
     async fn find_newest(
@@ -251,7 +252,12 @@ impl Archive {
             // A recording that a crash cut off has no end in its index; it is over all the same.
             index.ended = true;
             let recording = Recording::from_index(key, window_segments, &index);
-            let vod = vod::render(index.target_duration_s, &index.segments, true);
+            let vod = vod::render(
+                index.target_duration_s,
+                index.discontinuities(),
+                &index.segments,
+                true,
+            );
             Some(Arc::new(Archived {
                 index: recording.index()?,
                 media: recording.media()?,
@@ -267,7 +273,12 @@ impl Archive {
 fn event(index: &[u8]) -> Document {
     let index = Index::parse(index);
     let max_age_s = index.target_duration_s / 2;
-    let text = vod::render(index.target_duration_s, &index.segments, false);
+    let text = vod::render(
+        index.target_duration_s,
+        index.discontinuities(),
+        &index.segments,
+        false,
+    );
     Document::new(text, Freshness::Live { max_age_s })
 }
 

@@ -443,6 +443,8 @@ impl Control {
             settings: settings.to_json(),
             created_ms: channel.created_ms,
             changed_ms: now,
+            retention_s: settings.retention_s.and_then(|s| i64::try_from(s).ok()),
+            retention_bytes: settings.retention_bytes.and_then(|b| i64::try_from(b).ok()),
         };
         self.catalog().put_channel(&row, &settings.labels).await?;
         let known = Known {

@@ -207,7 +207,10 @@ impl Control {
             end_ms: range.end,
             created_ms: clock::now().unix_ms(),
         };
-        self.catalog().put_clip(channel, &row).await?;
+        {
+            let _alone = self.names().changing().await;
+            self.catalog().put_clip(channel, &row).await?;
+        }
         let object = format!("{channel} {name}");
         self.note(by, "put clip", &object, "{}").await;
         Ok(Clip {
@@ -224,7 +227,11 @@ impl Control {
         channel: &ChannelId,
         name: &ChannelName,
     ) -> Result<(), Error> {
-        if !self.catalog().delete_clip(channel, name.as_str()).await? {
+        let gone = {
+            let _alone = self.names().changing().await;
+            self.catalog().delete_clip(channel, name.as_str()).await?
+        };
+        if !gone {
             return Err(Error::NoClip(channel.clone(), name.to_string()));
         }
         let object = format!("{channel} {name}");

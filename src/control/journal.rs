@@ -62,6 +62,9 @@ pub enum Line {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         counted: Option<Counted>,
     },
+    /// Retention lets go of segments: nothing names them from here on, and their objects are gone
+    /// or go soon. The newest such line counts.
+    Expired(Trim),
     /// Nothing follows: the recording is over.
     End {
         /// Milliseconds since the Unix epoch.
@@ -84,6 +87,31 @@ pub struct Counted {
     /// Jumps of time and changes of tracks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discontinuities: Option<u64>,
+}
+
+/// Which segments of a recording have expired.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Trim {
+    /// Those before this number, but for `kept`.
+    pub before: u64,
+    /// Discontinuities before that number: EXT-X-DISCONTINUITY-SEQUENCE begins with them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub discontinuities: u64,
+    /// First and last number of runs that stay, because a clip or a hold names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<(u64, u64)>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Trim {
+    /// Whether a segment has expired.
+    pub fn has_expired(&self, number: u64) -> bool {
+        let kept = |(first, last): &(u64, u64)| (*first..=*last).contains(&number);
+        number < self.before && !self.kept.iter().any(kept)
+    }
 }
 
 /// What playlists say of tracks.
@@ -129,12 +157,14 @@ pub struct SegmentLine {
 /// A recording as its index tells it.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Index {
-    /// Its segments, by number.
+    /// Its segments from the first that has not expired, by number.
     pub segments: Vec<Segment>,
     /// EXT-X-TARGETDURATION in seconds; 0 before the first segment.
     pub target_duration_s: u32,
     /// The tracks it had last.
     pub tracks: TrackLine,
+    /// What retention took from its beginning: `segments` are those after it.
+    pub trim: Option<Trim>,
     /// Whether a push into it has begun and not ended.
     pub pushing: bool,
     /// Whether it is over.
@@ -279,6 +309,12 @@ impl Index {
         ends.collect()
     }
 
+    /// Discontinuities before its first segment, if there may be any: `None` at the beginning of
+    /// the recording.
+    pub fn discontinuities(&self) -> Option<u64> {
+        self.trim.as_ref().map(|trim| trim.discontinuities)
+    }
+
     /// Reads on.
     pub fn extend(&mut self, text: &[u8]) {
         for line in text.split(|byte| *byte == b'\n') {
@@ -296,6 +332,11 @@ impl Index {
                         segment.gap = true;
                     }
                 }
+                Ok(Line::Expired(trim)) => {
+                    self.segments
+                        .retain(|segment| segment.number >= trim.before);
+                    self.trim = Some(trim);
+                }
                 Ok(Line::End { .. }) => self.ended = true,
                 Ok(Line::Recording { .. }) | Err(_) => {}
             }
@@ -303,9 +344,127 @@ impl Index {
     }
 }
 
+/// The newest line that says what has expired. Looks at no other line.
+pub fn trim_of(text: &[u8]) -> Option<Trim> {
+    let mut lines = text.rsplit(|byte| *byte == b'\n');
+    lines.find_map(|line| match line.starts_with(EXPIRED) {
+        true => match serde_json::from_slice(line) {
+            Ok(Line::Expired(trim)) => Some(trim),
+            _ => None,
+        },
+        false => None,
+    })
+}
+
+/// An index without the lines of segments that have expired; `None` if that is not worth writing it
+/// anew.
+pub fn compact(text: &[u8]) -> Option<Vec<u8>> {
+    let trim = trim_of(text)?;
+    let mut compacted = Vec::with_capacity(text.len() / 2);
+    let mut tracks: &[u8] = &[];
+    let mut expired: &[u8] = &[];
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        // Most lines are of segments, and their number comes first.
+        let keeps = match number_of(line) {
+            Some(number) => !trim.has_expired(number),
+            None if line.starts_with(EXPIRED) => {
+                expired = line;
+                false
+            }
+            None if line.starts_with(TRACKS) => {
+                // The newest before a segment counts.
+                tracks = line;
+                false
+            }
+            None => true,
+        };
+        if keeps {
+            compacted.extend_from_slice(std::mem::take(&mut tracks));
+            compacted.extend_from_slice(line);
+        }
+    }
+    compacted.extend_from_slice(tracks);
+    compacted.extend_from_slice(expired);
+    let saved = text.len() - compacted.len();
+    (saved >= COMPACT_LEAST && saved >= compacted.len()).then_some(compacted)
+}
+
+/// Bytes that are worth writing an index anew.
+const COMPACT_LEAST: usize = 64 << 10;
+const EXPIRED: &[u8] = b"{\"expired\"";
+const TRACKS: &[u8] = b"{\"tracks\"";
+
+/// The number that the line of a segment is about.
+fn number_of(line: &[u8]) -> Option<u64> {
+    let rest = [&b"{\"segment\":{\"number\":"[..], b"{\"lost\":{\"number\":"];
+    let rest = rest.iter().find_map(|begin| line.strip_prefix(*begin))?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_forgets_what_has_expired_and_says_the_same() {
+        let segment = |number: u64| Segment {
+            number,
+            start: Timestamp::from_ms(2_000 * number as i64),
+            program_date_time: WallTime::from_unix_ms(1_763_696_695_123),
+            duration: Duration::from_ms(2_000),
+            size: 750_000,
+            discontinuity: number % 700 == 10,
+            independent: true,
+            gap: false,
+            parts: Vec::new(),
+        };
+        let mut text = Line::recording("live/a".to_owned(), WallTime::default()).to_text();
+        let tracks = |codec: &str| {
+            let codecs = vec![codec.to_owned()];
+            let line = TrackLine {
+                codecs,
+                ..TrackLine::default()
+            };
+            Line::Tracks(line).to_text()
+        };
+        text += &tracks("old");
+        for number in 0..2_000 {
+            if number == 900 {
+                text += &tracks("new");
+            }
+            text += &Line::segment(&segment(number), 2).to_text();
+        }
+        assert_eq!(compact(text.as_bytes()), None, "nothing has expired");
+        let trim = Trim {
+            before: 1_900,
+            discontinuities: 3,
+            kept: vec![(5, 6)],
+        };
+        text += &Line::Expired(Trim {
+            before: 3,
+            ..Trim::default()
+        })
+        .to_text();
+        text += &Line::Expired(trim.clone()).to_text();
+        text += &Line::segment(&segment(2_000), 2).to_text();
+        let index = Index::parse(text.as_bytes());
+        assert_eq!(index.segments.len(), 101);
+        assert_eq!(index.discontinuities(), Some(3));
+        let compacted = compact(text.as_bytes()).expect("worth it");
+        assert!(compacted.len() * 15 < text.len());
+        assert_eq!(Index::parse(&compacted), index);
+        assert_eq!(trim_of(&compacted), Some(trim));
+        let kept = Index::ends(&compacted);
+        assert_eq!(kept.len(), 103, "a rebuild finds what a clip names");
+        assert_eq!(compact(&compacted), None);
+        for line in compacted
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            assert!(serde_json::from_slice::<Line>(line).is_ok());
+        }
+    }
 
     #[test]
     fn an_index_reads_back_and_a_cut_off_line_is_left_out() {

@@ -229,6 +229,16 @@ impl Registry {
         })
     }
 
+    /// How many bytes come in for a channel, as far as its publisher's rates tell.
+    pub(super) fn bytes_per_s(&self, channel: &ChannelId) -> u64 {
+        let slot = self.channels.get(channel).map(|slot| slot.clone());
+        let meter = slot.and_then(|slot| Some(slot.lock().session.as_ref()?.meter.clone()));
+        meter.map_or(0, |meter| {
+            let rates = meter.rates(clock::now());
+            (rates.video_bit_rate + rates.audio_bit_rate + rates.data_bit_rate) / 8
+        })
+    }
+
     /// Somebody asked for a playlist of a channel.
     pub(super) fn viewed(&self, channel: &ChannelId, viewer: u64) {
         if let Some(slot) = self.channels.get(channel) {

@@ -12,6 +12,7 @@ pub mod confirmed;
 pub mod events;
 pub mod health;
 pub mod history;
+pub mod holds;
 pub mod hubs;
 pub mod journal;
 pub mod ledger;
@@ -19,6 +20,7 @@ pub mod live;
 pub mod meter;
 pub mod recording;
 mod restore;
+pub mod retention;
 pub mod settings;
 mod shelf;
 pub mod timeline;
@@ -78,6 +80,11 @@ struct Inner {
     /// Recordings of which rows of an earlier process are being written; `None` before it is known
     /// which those are.
     restoring: Mutex<Option<BTreeSet<RecordingKey>>>,
+    /// The store itself, without the spool before it.
+    store: Store,
+    names: retention::Names,
+    /// Recordings of which rows of an earlier process are being written.
+    restoring: Mutex<BTreeSet<RecordingKey>>,
 }
 
 impl Inner {
@@ -206,6 +213,9 @@ pub enum Error {
     /// There is no such channel.
     #[error("there is no channel {0}")]
     NoChannel(ChannelId),
+    /// The channel has no such hold.
+    #[error("channel {0} has no hold {1:?}")]
+    NoHold(ChannelId, String),
     /// The channel has no such clip.
     #[error("channel {0} has no clip {1:?}")]
     NoClip(ChannelId, String),
@@ -238,6 +248,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A line of an index cannot be written.
+    #[error(transparent)]
+    Write(#[from] store::disk::WriteError),
 }
 
 impl Control {
@@ -259,7 +272,9 @@ impl Control {
             None => store.clone(),
         };
         Ok(Self(Arc::new(Inner {
-            archive: Archive::new(store, spool, settings.window_segments),
+            archive: Archive::new(store.clone(), spool, settings.window_segments),
+            names: retention::Names::default(),
+            store,
             cache: SegmentCache::new(settings.cache_bytes),
             registry: Registry::default(),
             memory: Memory::new(),
@@ -480,6 +495,14 @@ impl Control {
         window.unwrap_or(self.0.settings.window_segments)
     }
 
+    /// The same of a channel that may have changed since its push began: the larger counts.
+    fn window_of_name(&self, channel: &ChannelId) -> usize {
+        let own = self
+            .live_settings(channel)
+            .map(|channel| self.window_of(&channel));
+        own.unwrap_or(0).max(self.0.settings.window_segments)
+    }
+
     fn reconnect_window_of(&self, channel: &Channel) -> Duration {
         let window = channel.settings.reconnect_window_ms;
         let window = window.map(|ms| Duration::from_millis(ms.into()));
@@ -492,6 +515,15 @@ impl Control {
 
     fn backlog(&self) -> &Backlog {
         &self.0.backlog
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Who changes clips and holds, and who lets segments expire, take turns.
+    fn names(&self) -> &retention::Names {
+        &self.0.names
     }
 
     fn auth(&self) -> &Auth {

@@ -4,7 +4,7 @@
 //! have their name and their line in the index, and only then do playlists name it. A crash before
 //! that leaves a segment that no playlist names; a crash after it loses nothing.
 
-use super::journal::{Index, TrackLine};
+use super::journal::{Index, TrackLine, Trim};
 use super::ledger::TrackInfo;
 use crate::key::{self, Container, RecordingKey};
 use crate::media::{Begin, Segment, Tracks, WallTime};
@@ -39,6 +39,8 @@ pub struct Recent {
 struct State {
     tracks: TrackLine,
     info: TrackInfo,
+    /// What retention had taken before the first segment that is known here.
+    trim: Option<Trim>,
     /// From the first segment on, which fixes the target duration.
     listed: Option<Listed>,
 }
@@ -72,6 +74,9 @@ impl Recording {
     pub fn read_on(&self, added: Index) {
         if added.tracks != TrackLine::default() {
             self.state().tracks = added.tracks;
+        }
+        if added.trim.is_some() {
+            self.state().trim = added.trim;
         }
         for segment in added.segments {
             self.add(segment, added.target_duration_s);
@@ -161,11 +166,9 @@ impl Recording {
 
     fn add(&self, segment: Segment, target_duration_s: u32) {
         let mut state = self.state();
-        let listed = state.listed.get_or_insert_with(|| Listed {
-            window: Window::new(WindowConfig {
-                segments: self.window_segments,
-                target_duration_s,
-            }),
+        let State { trim, listed, .. } = &mut *state;
+        let listed = listed.get_or_insert_with(|| Listed {
+            window: self.window(target_duration_s, trim.as_ref(), segment.number),
             bandwidth: Bandwidth::new(target_duration_s),
             ends: WallTime::default(),
             media: Document::new(String::new(), Freshness::Settled),
@@ -176,6 +179,18 @@ impl Recording {
         let number = segment.number;
         if let Err(error) = listed.window.push(segment) {
             tracing::error!(recording = %self.key, number, %error, "segment is left out of the playlist");
+        }
+    }
+
+    /// The window before the first segment that is known.
+    fn window(&self, target_duration_s: u32, trim: Option<&Trim>, first: u64) -> Window {
+        let config = WindowConfig {
+            segments: self.window_segments,
+            target_duration_s,
+        };
+        match trim {
+            None => Window::new(config),
+            Some(trim) => Window::trimmed(config, first, trim.discontinuities),
         }
     }
 

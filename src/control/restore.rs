@@ -3,10 +3,10 @@
 //! Needed when a process was killed before its rows were written, and when the queue before the
 //! catalog was full. Rows that are there stay as they are.
 
-use super::journal::{Counted, Line, TrackLine};
+use super::journal::{Counted, Line, TrackLine, Trim, trim_of};
 use super::ledger::{AudioInfo, TrackInfo, VideoInfo};
 use super::{Control, Error};
-use crate::catalog::{Entry, SegmentRow, SessionRow};
+use crate::catalog::{Entry, Expiry, NEVER, SegmentRow, SessionRow, flags};
 use crate::clock;
 use crate::id::ChannelId;
 use crate::key::RecordingKey;
@@ -20,6 +20,9 @@ const SESSIONS_MAX: usize = 1_000;
 const WAITING_MAX: usize = 10_000;
 /// What an interrupted session says of its end.
 pub(super) const INTERRUPTED: &str = "the server was interrupted";
+
+/// What had expired when an index is read goes after this: its readers are gone by then.
+const EXPIRED_STAY_MS: i64 = 60_000;
 
 /// How long a start waits for the rows of killed pushes. A day's are written behind its first pushes.
 const WAIT_MAX: std::time::Duration = std::time::Duration::from_millis(500);
@@ -280,6 +283,8 @@ fn entries(
     let mut entries = Vec::new();
     let mut end = 0;
     let mut session: Option<SessionRow> = None;
+    let trim = trim_of(text).unwrap_or_default();
+    let (mut oldest_ms, mut kept) = (NEVER, 0);
     // Whether the index has said what it counted, and what its sound is.
     let (mut told, mut heard) = (false, false);
     let known_of = |began_ms: i64| known.iter().find(|known| known.began_ms == began_ms);
@@ -335,9 +340,18 @@ fn entries(
                     // Until its own end is read, it ends with its last segment.
                     row.ended_ms = Some(SegmentRow::of(&segment, session_ms).until_ms());
                 }
+                let mut row = SegmentRow::of(&segment, session_ms);
+                if trim.has_expired(line.number) {
+                    // It may still be there, and goes by its row.
+                    row.flags |= flags::EXPIRED;
+                } else if line.number < trim.before {
+                    kept += 1;
+                } else {
+                    oldest_ms = oldest_ms.min(row.date_ms);
+                }
                 entries.extend(is_confirmed.then(|| Entry::Segment {
                     key: key.clone(),
-                    row: SegmentRow::of(&segment, session_ms),
+                    row,
                     target_duration_s: line.target_duration_s.into(),
                 }));
             }
@@ -371,6 +385,7 @@ fn entries(
                     number,
                 });
             }
+            Ok(Line::Expired(_)) => {}
             Ok(Line::End { ended_ms }) => entries.push(Entry::End {
                 key: key.clone(),
                 ended_ms,
@@ -379,6 +394,20 @@ fn entries(
         }
     }
     close(&mut session, told, heard, &mut entries);
+    if trim != Trim::default() {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let expiry = Expiry {
+            numbers: 0..number(trim.before),
+            runs: Vec::new(),
+            bytes: 0,
+            oldest_ms,
+            kept,
+            discontinuities: number(trim.discontinuities),
+            due_ms: clock::now().unix_ms() + EXPIRED_STAY_MS,
+        };
+        let (key, expiry) = (key.clone(), Box::new(expiry));
+        entries.push(Entry::Expired { key, expiry });
+    }
     entries
 }
 

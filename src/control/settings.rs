@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// Settings of a channel. All but `enabled`, `playback`, `description` and `labels` take effect at
-/// the next push.
+/// Settings of a channel. All but `enabled`, `playback`, `description`, `labels` and what is kept take
+/// effect at the next push.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChannelSettings {
@@ -33,8 +33,10 @@ pub struct ChannelSettings {
     pub second_publisher: Option<SecondPublisher>,
     /// How long an ended push may be taken up again; in milliseconds.
     pub reconnect_window_ms: Option<u32>,
-    /// How long segments are to be kept; in seconds.
+    /// How long segments are kept; in seconds.
     pub retention_s: Option<u64>,
+    /// How many bytes of segments are kept.
+    pub retention_bytes: Option<u64>,
 }
 
 /// Bytes of a description.
@@ -49,6 +51,8 @@ const SEGMENT_MS: RangeInclusive<u32> = 500..=100_000;
 const WINDOW: RangeInclusive<u32> = 3..=1000;
 const RECONNECT_MS: RangeInclusive<u32> = 0..=86_400_000;
 const RETENTION_S: RangeInclusive<u64> = 60..=3_155_760_000;
+/// From what a live playlist needs to more than there is.
+const RETENTION_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 60;
 
 impl Default for ChannelSettings {
     fn default() -> Self {
@@ -64,6 +68,7 @@ impl Default for ChannelSettings {
             second_publisher: None,
             reconnect_window_ms: None,
             retention_s: None,
+            retention_bytes: None,
         }
     }
 }
@@ -79,6 +84,7 @@ impl ChannelSettings {
             RECONNECT_MS,
         )?;
         within("retention_s", self.retention_s, RETENTION_S)?;
+        within("retention_bytes", self.retention_bytes, RETENTION_BYTES)?;
         let no = |text: String| Err(Error::Invalid(text));
         if self.description.len() > DESCRIPTION_MAX || self.description.contains('\0') {
             return no(format!(
@@ -154,6 +160,7 @@ mod tests {
         check(|s| s.segment_duration_ms = Some(499), "500 to 100000");
         check(|s| s.window = Some(2), "3 to 1000");
         check(|s| s.retention_s = Some(1), "retention_s is 1");
+        check(|s| s.retention_bytes = Some(1), "retention_bytes is 1");
         check(|s| s.description = "x".repeat(1025), "1024 bytes");
         check(
             |s| s.playlist_name = Some("a/b.m3u8".to_owned()),

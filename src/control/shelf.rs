@@ -53,7 +53,12 @@ impl Playlists {
     pub(super) fn settled(&mut self, index: &[u8]) -> Vec<Published> {
         let key = self.recording.key().clone();
         let index = Index::parse(index);
-        let text = vod::render(index.target_duration_s, &index.segments, true);
+        let text = vod::render(
+            index.target_duration_s,
+            index.discontinuities(),
+            &index.segments,
+            true,
+        );
         let whole = Published {
             object: MediaPath::Vod(key.clone()).to_string(),
             text: text.into(),
@@ -101,7 +106,7 @@ fn published(path: MediaPath, document: &Document) -> Published {
 }
 
 /// The recording that a channel's playlist names.
-fn named_by(playlist: &[u8]) -> Option<RecordingId> {
+pub(super) fn named_by(playlist: &[u8]) -> Option<RecordingId> {
     let text = std::str::from_utf8(playlist).ok()?;
     let uri = text.lines().find(|line| !line.starts_with('#'))?;
     uri.split('/').next()?.parse().ok()

@@ -43,12 +43,33 @@ impl Control {
         range: Range<i64>,
         limit: usize,
     ) -> Result<Vec<Placed>, Error> {
+        self.placed(channel, range, false, limit).await
+    }
+
+    /// The segment of a channel that begins at `at_ms`, in milliseconds since the Unix epoch; also if
+    /// nothing names it any more, but whoever loaded an older playlist may still want it.
+    pub async fn segment_at(
+        &self,
+        channel: &ChannelId,
+        at_ms: i64,
+    ) -> Result<Option<Placed>, Error> {
+        let moment = at_ms..at_ms.saturating_add(1);
+        Ok(self.placed(channel, moment, true, 1).await?.pop())
+    }
+
+    async fn placed(
+        &self,
+        channel: &ChannelId,
+        range: Range<i64>,
+        expired: bool,
+        limit: usize,
+    ) -> Result<Vec<Placed>, Error> {
         let catalog = self.catalog();
         let recordings = catalog.recordings(channel, range.clone(), RECORDINGS_MAX);
         let mut found: Vec<Placed> = Vec::new();
         for recording in recordings.await? {
             let left = limit.saturating_sub(found.len());
-            let rows = catalog.segments_begun(&recording.key, range.clone(), left);
+            let rows = catalog.segments_begun(&recording.key, range.clone(), expired, left);
             found.extend(rows.await?.iter().map(|row| Placed {
                 recording: recording.key.clone(),
                 segment: row.segment(),

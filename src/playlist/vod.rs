@@ -16,12 +16,30 @@ pub struct Stretch<'a> {
 /// The playlist of a whole recording, beside its segments. While it is not `ended` it is of type
 /// EVENT and only grows; then `target_duration_s` must be what it was and will be. A segment that
 /// is longer raises it, as in [`super::Window::push`].
-pub fn render(target_duration_s: u32, segments: &[Segment], ended: bool) -> String {
-    let entries = first_without_tag(segments)
-        .map(|(segment, tag)| Entry::within_recording(segment, tag))
-        .collect();
-    let media_sequence = segments.first().map_or(0, |segment| segment.number);
-    text(target_duration_s, media_sequence, entries, ended)
+///
+/// A recording that has lost its beginning, with so many discontinuities in it as `lost` says, keeps
+/// its numbers and promises nothing about its changes.
+pub fn render(
+    target_duration_s: u32,
+    lost: Option<u64>,
+    segments: &[Segment],
+    ended: bool,
+) -> String {
+    let entries = segments.iter().enumerate().map(|(at, segment)| {
+        // Never before the first of all, which follows nothing.
+        let tag = segment.discontinuity && (at > 0 || lost.is_some());
+        Entry::within_recording(segment, tag)
+    });
+    let kind = match (ended, lost) {
+        (true, _) => Kind::Vod,
+        (false, None) => Kind::Event,
+        (false, Some(_)) => Kind::Sliding,
+    };
+    let begins = Begins {
+        media_sequence: segments.first().map_or(0, |segment| segment.number),
+        discontinuities: lost.unwrap_or(0),
+    };
+    text(target_duration_s, begins, entries.collect(), kind)
 }
 
 /// The playlist of `stretches` one after the other, beside the folders of their recordings. Its
@@ -46,39 +64,33 @@ pub fn render_range(target_duration_s: u32, stretches: &[Stretch<'_>]) -> String
                 }),
         );
     }
-    text(target_duration_s, 0, entries, true)
+    text(target_duration_s, Begins::default(), entries, Kind::Vod)
 }
 
-/// Segments and whether the tag stands before them: never before the first, which follows nothing.
-fn first_without_tag(segments: &[Segment]) -> impl Iterator<Item = (&Segment, bool)> {
-    let tags = segments
-        .iter()
-        .enumerate()
-        .map(|(at, segment)| at > 0 && segment.discontinuity);
-    segments.iter().zip(tags)
-}
-
-fn text(
-    target_duration_s: u32,
+/// What came before the first segment.
+#[derive(Default)]
+struct Begins {
     media_sequence: u64,
-    segments: Vec<Entry<'_>>,
-    ended: bool,
-) -> String {
+    discontinuities: u64,
+}
+
+fn text(target_duration_s: u32, begins: Begins, segments: Vec<Entry<'_>>, kind: Kind) -> String {
     let longest = segments
         .iter()
         .map(|entry| media::target_duration_for(entry.segment.duration))
         .max();
-    let discontinuous = segments.iter().any(|entry| entry.discontinuity);
+    let any = |entry: &Entry<'_>| entry.discontinuity;
+    let discontinuous = begins.discontinuities > 0 || segments.iter().any(any);
     media::render(&MediaPlaylist {
-        kind: if ended { Kind::Vod } else { Kind::Event },
+        kind,
         target_duration_s: target_duration_s.max(longest.unwrap_or(0)),
-        media_sequence,
-        discontinuity_sequence: discontinuous.then_some(0),
+        media_sequence: begins.media_sequence,
+        discontinuity_sequence: discontinuous.then_some(begins.discontinuities),
         independent: segments
             .iter()
             .all(|entry| entry.segment.independent || entry.segment.gap),
         segments,
-        ended,
+        ended: kind == Kind::Vod,
     })
 }
 
@@ -97,11 +109,11 @@ mod tests {
     #[test]
     fn a_recording_grows_and_then_stands() {
         let mut segments = vec![broken(7), segment(8, 2000), broken(9)];
-        let live = render(4, &segments, false);
+        let live = render(4, None, &segments, false);
         segments.push(segment(10, 1000));
-        let grown = render(4, &segments, false);
+        let grown = render(4, None, &segments, false);
         assert!(grown.starts_with(&live), "{grown}");
-        let settled = render(4, &segments, true);
+        let settled = render(4, None, &segments, true);
         assert_eq!(
             settled,
             format!("{}#EXT-X-ENDLIST\n", grown.replace("EVENT", "VOD"))

@@ -88,6 +88,17 @@ impl Window {
         }
     }
 
+    /// The window of a recording that has lost what came before segment `next`, with so many
+    /// discontinuities in it.
+    pub fn trimmed(config: WindowConfig, next: u64, discontinuity_sequence: u64) -> Self {
+        Self {
+            next: Some(next),
+            discontinuity_sequence,
+            discontinuous: discontinuity_sequence > 0,
+            ..Self::new(config)
+        }
+    }
+
     /// The window of a recording that goes on after a restart.
     pub fn restore(config: WindowConfig, restored: Restored) -> Result<Self, PushError> {
         let mut window = Self::new(config);

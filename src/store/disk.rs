@@ -83,6 +83,8 @@ pub struct WriteError {
     source: Arc<io::Error>,
 }
 
+/// Makes a shorter text of an index, if that is worth it.
+type Rewrite = fn(&[u8]) -> Option<Vec<u8>>;
 type Done = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 
 struct Queued {
@@ -112,6 +114,11 @@ enum Job {
     Line {
         index: String,
         line: String,
+        done: Done,
+    },
+    Rewrite {
+        index: String,
+        rewrite: Rewrite,
         done: Done,
     },
     Unmark {
@@ -285,6 +292,23 @@ impl Writer {
     ) {
         let done = Box::new(done);
         self.queue(Job::Line { index, line, done }).await;
+    }
+
+    /// Writes the object `index` anew as `rewrite` makes it, or leaves it, then calls `done`. A crash
+    /// leaves the old one or the new one.
+    pub async fn rewrite(
+        &self,
+        index: String,
+        rewrite: fn(&[u8]) -> Option<Vec<u8>>,
+        done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
+    ) {
+        let done = Box::new(done);
+        let job = Job::Rewrite {
+            index,
+            rewrite,
+            done,
+        };
+        self.queue(job).await;
     }
 
     /// Removes the marker, if the object `index` has all its lines.

@@ -9,6 +9,7 @@ pub mod remote;
 pub mod spool;
 
 pub mod cache;
+mod delete;
 #[cfg(test)]
 pub mod fault;
 
@@ -342,6 +343,21 @@ impl Store {
         let found = self.objects.list(within.as_ref()).map_ok(listed);
         found.map_err(move |e| error("list", &prefix)(e)).boxed()
     }
+}
+
+/// Bytes that are free on the disk of a folder, for those who are not root.
+pub async fn free_space(folder: &Path) -> Result<u64, Error> {
+    let asked = folder.to_owned();
+    let free = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&asked));
+    let free = match free.await {
+        Ok(found) => found.map_err(std::io::Error::from),
+        Err(error) => Err(error.into()),
+    };
+    let free = free.map_err(|source| Error::Open {
+        root: folder.to_owned(),
+        source: Arc::new(source),
+    })?;
+    Ok(free.f_bavail.saturating_mul(free.f_frsize))
 }
 
 fn segment_attributes() -> Attributes {

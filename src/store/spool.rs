@@ -20,7 +20,7 @@ mod shipping;
 
 use super::Store;
 use crate::clock;
-use crate::key::RecordingKey;
+use crate::key::{MediaPath, RecordingKey};
 use crate::metrics;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -243,6 +243,18 @@ impl Spool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The first segment of a recording that the store has not confirmed, if there is one; `None` if
+    /// the recording has left the spool.
+    pub fn unconfirmed(&self, key: &RecordingKey) -> Option<Option<u64>> {
+        let shipment = self.0.shipments().get(&key.folder()).cloned()?;
+        let state = shipment.lock();
+        let first = state.queue.front().and_then(|item| MediaPath::parse(&item.object));
+        Some(match first {
+            Some(MediaPath::Segment(_, number, _)) => Some(number),
+            _ => None,
+        })
     }
 
     /// The recordings of a channel that have not left the spool.

@@ -29,9 +29,8 @@ impl Oss {
         unix_ms: i64,
     ) -> Result<Response, Error> {
         let missing = || Error::no_such_key(&call.target.key);
-        let moment = unix_ms..unix_ms.saturating_add(1);
-        let found = self.control().segments_between(id, moment, 1).await?;
-        let placed = found.first().ok_or_else(missing)?;
+        let found = self.control().segment_at(id, unix_ms).await?;
+        let placed = found.ok_or_else(missing)?;
         let (recording, number) = (&placed.recording, placed.segment.number);
         let body = match self.control().segment(recording, number).await {
             Ok(body) => body,

@@ -48,9 +48,39 @@ pub(super) fn append(file: &mut File, text: &str, fsync: Fsync) -> io::Result<u6
     written.map(|()| before + text.len() as u64)
 }
 
+/// Replaces a file by what `make` makes of it, if anything.
+pub(super) fn replace(
+    path: &Path,
+    make: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+    fsync: Fsync,
+) -> io::Result<()> {
+    let Some(text) = make(&std::fs::read(path)?) else {
+        return Ok(());
+    };
+    // Ends like a segment without its name: what looks for those finds this too.
+    let new = path.with_extension("jsonl.part");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&new)?;
+        file.write_all(&text)?;
+        if fsync != Fsync::None {
+            file.sync_data()?;
+        }
+        std::fs::rename(&new, path)
+    };
+    let written = write();
+    if written.is_err() {
+        let _ = std::fs::remove_file(&new);
+    } else if let (true, Some(folder)) = (fsync != Fsync::None, path.parent()) {
+        sync_folder(folder)?;
+    }
+    written
+}
+
 /// Makes `folder` below `root`; with `fsync`, so that a power cut does not unmake it.
 pub(super) fn make_folder(root: &Path, folder: &Path, fsync: Fsync) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
+    // Retention may take a folder above it away in the moment in which it is empty.
+    let made = std::fs::create_dir_all(folder);
+    made.or_else(|_| std::fs::create_dir_all(folder))?;
     if fsync != Fsync::None {
         for made in folder.ancestors().take_while(|f| f.starts_with(root)) {
             sync_folder(made)?;

@@ -1,8 +1,8 @@
 //! One thread that writes files: the jobs of its writers, in order.
 
-use super::files::{append, create_marker, make_folder, open_index, remove_empty, sync_folder};
+use super::files::{append, create_marker, make_folder, open_index, remove_empty, replace, sync_folder};
 use super::room::Room;
-use super::{Fsync, Job, Queued, WriteError, failed};
+use super::{Fsync, Job, Queued, Rewrite, WriteError, failed};
 use crate::clock;
 use crate::metrics;
 use crate::store::Spool;
@@ -102,6 +102,11 @@ impl Thread {
                     done(self.store(writer, index, &line, &lost));
                 }
                 Job::Line { index, line, done } => done(self.note(writer, index, &line)),
+                Job::Rewrite {
+                    index,
+                    rewrite,
+                    done,
+                } => done(self.rewrite(&index, rewrite)),
                 Job::Unmark { marker, index } => self.unmark(&marker, &index),
                 Job::Flush { done } => {
                     // Nobody waits any more if this fails.
@@ -275,6 +280,14 @@ impl Thread {
             sync_folder(folder).map_err(failed("sync the folder", folder))?;
         }
         Ok(Some((growing.object, growing.size)))
+    }
+
+    /// Whoever appends to this index next opens the new file.
+    fn rewrite(&mut self, index: &str, rewrite: Rewrite) -> Result<(), WriteError> {
+        let path = self.root.join(index);
+        let replaced = replace(&path, rewrite, self.fsync);
+        self.index.retain(|_, (open, _)| open != index);
+        replaced.map_err(failed("write anew", &path))
     }
 
     /// Appends to an index; returns its length.

@@ -1,0 +1,367 @@
+//! Retention: which segments go, by age, by bytes, by the room that is left on the disk.
+//!
+//! News, then index, then data, the way back of what publishing does: first the recording's index
+//! says what has expired and playlists and history stop naming it ([`withdraw`]); when nobody who
+//! loaded an older playlist can want it any more, its objects go, then its rows, and a recording of
+//! which nothing is left goes as a whole ([`remove`]). Each step is done once or again: whoever is
+//! killed between two goes on by what the catalog has.
+//!
+//! What a live playlist names never expires, nor what a clip or a hold names. Candidates are found
+//! by an index of the catalog; a server that keeps everything asks it three short questions a round.
+
+mod remove;
+mod withdraw;
+
+use super::{Control, Error};
+use crate::catalog::{Candidate, SegmentRow, Usage};
+use crate::clock;
+use crate::id::ChannelId;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// What the configuration says. What is `None` limits nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// How long segments are kept, of channels that do not say so themselves.
+    pub age: Option<Duration>,
+    /// Bytes that a channel keeps that does not say so itself.
+    pub channel_bytes: Option<u64>,
+    /// Bytes of all channels together.
+    pub bytes: Option<u64>,
+    /// Bytes that stay free on the disk of a local store.
+    pub free_space: Option<u64>,
+    /// How long what has expired stays for those who loaded a playlist before.
+    pub grace: Duration,
+    /// How often it is looked what has expired.
+    pub interval: Duration,
+    /// Objects that are removed in a second.
+    pub deletes_per_second: u32,
+    /// Whether the playlists of recordings are objects in a remote store too.
+    pub publish_playlists: bool,
+}
+
+/// Recordings that one question finds.
+const CANDIDATES_MAX: usize = 10_000;
+/// Recordings that are compared at first for the oldest segments; more if that frees nothing.
+const OLDEST: usize = 100;
+/// Segments of each of them.
+const SEGMENTS: usize = 64;
+/// Segments of one recording that expire by age in one round.
+const AGED_MAX: usize = 10_000;
+/// Rounds of freeing bytes in a row.
+const ROUNDS_MAX: usize = 200;
+/// What has no end and that nobody here pushes is another server's, until it is as old as this.
+const ABANDONED_MS: i64 = 86_400_000;
+/// What cannot be done is said this often.
+const WARN_EVERY: Duration = Duration::from_secs(600);
+/// How often what clips and holds let go of is looked for without a word from this server.
+const RELEASE_EVERY: Duration = Duration::from_secs(600);
+
+/// Clips and holds change while nothing expires, and the other way round.
+pub(super) struct Names {
+    turn: Mutex<()>,
+    /// Something may have been let go of since this was looked at.
+    changed: AtomicBool,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            turn: Mutex::default(),
+            changed: AtomicBool::new(true),
+        }
+    }
+}
+
+impl Names {
+    /// The turn of whoever changes them.
+    pub(super) async fn changing(&self) -> MutexGuard<'_, ()> {
+        let turn = self.turn.lock().await;
+        self.changed.store(true, Ordering::Release);
+        turn
+    }
+
+    async fn reading(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+}
+
+/// The task of retention.
+pub struct Retention {
+    control: Control,
+    settings: Settings,
+    /// Bytes removed since the start.
+    removed: AtomicU64,
+    rate: Mutex<Rate>,
+    warned: std::sync::Mutex<Option<Instant>>,
+}
+
+/// How fast bytes come in.
+#[derive(Default)]
+struct Rate {
+    last: Option<(Instant, u64)>,
+    bytes_per_s: u64,
+    released: Option<Instant>,
+}
+
+impl Retention {
+    /// Retention over what `control` has.
+    pub fn new(control: Control, settings: Settings) -> Self {
+        Self {
+            control,
+            settings,
+            removed: AtomicU64::new(0),
+            rate: Mutex::default(),
+            warned: std::sync::Mutex::default(),
+        }
+    }
+
+    /// Works until it is dropped. What takes long, removing objects, does not hold back the rest.
+    pub async fn run(&self) {
+        if let Err(error) = self.adopt_settings().await {
+            tracing::error!(%error, "retention: settings of channels cannot be read");
+        }
+        let expire = async {
+            loop {
+                tokio::time::sleep(self.settings.interval).await;
+                self.report(self.expire().await);
+            }
+        };
+        let remove = async {
+            loop {
+                tokio::time::sleep(self.settings.interval).await;
+                self.report(self.remove_due().await);
+            }
+        };
+        tokio::join!(expire, remove);
+    }
+
+    fn report(&self, result: Result<(), Error>) {
+        if let Err(error) = result {
+            tracing::warn!(%error, "retention: it goes on in the next round");
+        }
+    }
+
+    /// One round: lets everything expire that is too old or too much.
+    pub async fn expire(&self) -> Result<(), Error> {
+        self.release_named().await?;
+        self.expire_aged().await?;
+        let bytes_per_s = self.measure().await?;
+        let ahead = self.ahead(bytes_per_s);
+        self.expire_channels().await?;
+        if let Some(limit) = self.settings.bytes {
+            let usage = self.control.catalog().usage().await?;
+            let excess = excess(usage, limit, ahead);
+            self.shed(None, excess, "retention.bytes").await?;
+        }
+        if let (Some(keep), None) = (self.settings.free_space, self.control.disk().spool()) {
+            let root = self.control.disk().root().to_owned();
+            let free = crate::store::free_space(&root).await?;
+            let usage = self.control.catalog().usage().await?;
+            let soon = free.saturating_add(u64::try_from(usage.withdrawn).unwrap_or(0));
+            let wanted = keep.saturating_add(ahead.min(keep));
+            let excess = wanted.saturating_sub(soon);
+            let excess = i64::try_from(excess).unwrap_or(i64::MAX);
+            self.shed(None, excess, "retention.free_space").await?;
+        }
+        Ok(())
+    }
+
+    /// What comes in until what expires now is gone.
+    fn ahead(&self, bytes_per_s: u64) -> u64 {
+        let until = self.settings.grace + 2 * self.settings.interval;
+        bytes_per_s.saturating_mul(until.as_secs() + 1)
+    }
+
+    /// How many bytes a second come in, over the last rounds.
+    async fn measure(&self) -> Result<u64, Error> {
+        if self.settings.bytes.is_none() && self.settings.free_space.is_none() {
+            return Ok(0);
+        }
+        let usage = self.control.catalog().usage().await?;
+        let came = u64::try_from(usage.bytes).unwrap_or(0) + self.removed.load(Ordering::Relaxed);
+        let now = clock::monotonic();
+        let mut rate = self.rate.lock().await;
+        if let Some((at, before)) = rate.last {
+            let ms = u64::try_from((now - at).as_millis()).unwrap_or(1).max(1);
+            let current = came.saturating_sub(before).saturating_mul(1000) / ms;
+            rate.bytes_per_s = current.max(rate.bytes_per_s / 4 * 3);
+        }
+        rate.last = Some((now, came));
+        Ok(rate.bytes_per_s)
+    }
+
+    /// Channels that were written before there was retention: their rows do not say it yet.
+    async fn adopt_settings(&self) -> Result<(), Error> {
+        let catalog = self.control.catalog();
+        for id in catalog.unsynced_retention().await? {
+            let channel = self.control.channel(&id).await?;
+            let seconds = channel.settings.retention_s;
+            let seconds = seconds.and_then(|seconds| i64::try_from(seconds).ok());
+            catalog.sync_retention(&id, seconds).await?;
+        }
+        Ok(())
+    }
+
+    async fn expire_aged(&self) -> Result<(), Error> {
+        let now_ms = clock::now().unix_ms();
+        let default_s = self
+            .settings
+            .age
+            .map(|age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        let catalog = self.control.catalog();
+        for candidate in catalog.aged(now_ms, default_s, CANDIDATES_MAX).await? {
+            let Some(age_s) = candidate.own_age_s.or(default_s) else {
+                continue;
+            };
+            let Some(numbers) = self.may_expire(&candidate) else {
+                continue;
+            };
+            let cutoff_ms = now_ms.saturating_sub(age_s.saturating_mul(1000));
+            let mut rows = catalog.unexpired(&candidate.key, numbers, AGED_MAX).await?;
+            rows.truncate(rows.partition_point(|row| row.until_ms() <= cutoff_ms));
+            if !rows.is_empty() || self.is_empty(&candidate).await? {
+                self.withdraw(&candidate, &rows).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was ever stored of a recording that is over.
+    async fn is_empty(&self, candidate: &Candidate) -> Result<bool, Error> {
+        let catalog = self.control.catalog();
+        let any = catalog.unexpired(&candidate.key, 0..i64::MAX, 1).await?;
+        Ok(any.is_empty())
+    }
+
+    async fn expire_channels(&self) -> Result<(), Error> {
+        let default = self.settings.channel_bytes;
+        let default = default.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        for (channel, usage, limit) in self.control.catalog().too_large(default).await? {
+            let ahead = self.ahead(self.control.registry().bytes_per_s(&channel));
+            let excess = excess(usage, u64::try_from(limit).unwrap_or(0), ahead);
+            self.shed(Some(&channel), excess, "the limit of a channel")
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the oldest segments of a channel, or of all, expire until `excess` bytes are on their way.
+    async fn shed(
+        &self,
+        channel: Option<&ChannelId>,
+        mut excess: i64,
+        limit: &str,
+    ) -> Result<(), Error> {
+        let mut recordings = OLDEST;
+        for _ in 0..ROUNDS_MAX {
+            if excess <= 0 {
+                return Ok(());
+            }
+            let freed = self.shed_some(channel, excess, recordings).await?;
+            excess -= freed;
+            match freed {
+                0 if recordings >= CANDIDATES_MAX => break,
+                // The oldest are live, or named by clips: look further.
+                0 => recordings *= 10,
+                _ => {}
+            }
+        }
+        if excess > 0 {
+            let mut warned = self
+                .warned
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let now = clock::monotonic();
+            if warned.is_none_or(|at| now.saturating_duration_since(at) > WARN_EVERY) {
+                *warned = Some(now);
+                let channel = channel.map(ToString::to_string);
+                tracing::warn!(
+                    channel,
+                    bytes = excess,
+                    "{limit} cannot be kept: the rest is named by live playlists, clips or holds, or waits for the store"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The same among so many recordings; returns the bytes that expire now.
+    async fn shed_some(
+        &self,
+        channel: Option<&ChannelId>,
+        excess: i64,
+        recordings: usize,
+    ) -> Result<i64, Error> {
+        let catalog = self.control.catalog();
+        let candidates = catalog.oldest(channel, recordings).await?;
+        // Beyond this there may be older segments that were not looked at.
+        let mut horizon_ms = match candidates.last() {
+            Some(last) if candidates.len() >= recordings => last.oldest_ms,
+            _ => i64::MAX,
+        };
+        let mut found: Vec<(usize, SegmentRow)> = Vec::new();
+        for (at, candidate) in candidates.iter().enumerate() {
+            if candidate.oldest_ms > horizon_ms {
+                break;
+            }
+            let Some(numbers) = self.may_expire(candidate) else {
+                continue;
+            };
+            let rows = catalog.unexpired(&candidate.key, numbers, SEGMENTS).await?;
+            if let Some(last) = rows.last().filter(|_| rows.len() == SEGMENTS) {
+                horizon_ms = horizon_ms.min(last.date_ms);
+            }
+            found.extend(rows.into_iter().map(|row| (at, row)));
+        }
+        found.sort_by_key(|(_, row)| row.date_ms);
+        let mut chosen: BTreeMap<usize, Vec<SegmentRow>> = BTreeMap::new();
+        let mut sum = 0;
+        for (at, row) in found {
+            if sum >= excess || row.date_ms > horizon_ms {
+                break;
+            }
+            sum += row.size;
+            chosen.entry(at).or_default().push(row);
+        }
+        let mut freed = 0;
+        for (at, rows) in chosen {
+            freed += self.withdraw(&candidates[at], &rows).await?;
+        }
+        Ok(freed)
+    }
+
+    /// Numbers of a recording that have not expired and may; `None` if none may.
+    fn may_expire(&self, candidate: &Candidate) -> Option<std::ops::Range<i64>> {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let key = &candidate.key;
+        let mut end = i64::MAX;
+        match self.control.registry().recording(&key.channel) {
+            Some(made) if made.key() == key => {
+                let recent = made.recent()?;
+                end = number(recent.segments.first()?.number);
+            }
+            _ if candidate.ended_ms.is_none() => {
+                let silent_ms = clock::now().unix_ms() - candidate.until_ms;
+                (silent_ms > ABANDONED_MS).then_some(())?;
+            }
+            _ => {}
+        }
+        if let Some(spool) = self.control.disk().spool()
+            && let Some(Some(first)) = spool.unconfirmed(key)
+        {
+            end = end.min(number(first));
+        }
+        let numbers = candidate.expired_before..end;
+        (!numbers.is_empty()).then_some(numbers)
+    }
+}
+
+/// Bytes that have to expire so that no more than `limit` are there when they are gone.
+fn excess(usage: Usage, limit: u64, ahead: u64) -> i64 {
+    let target = limit - ahead.min(limit / 2);
+    let listed = usage.bytes.saturating_sub(usage.withdrawn);
+    listed.saturating_sub(i64::try_from(target).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,176 @@
+//! The second step: objects, then rows, then folders.
+
+use super::Retention;
+use crate::catalog::Due;
+use crate::clock;
+use crate::control::Error;
+use crate::control::journal::{Trim, compact, trim_of};
+use crate::control::shelf::named_by;
+use crate::key::{Container, MediaPath, RecordingKey, segment_folder};
+use crate::metrics;
+use crate::store;
+use futures_util::TryStreamExt;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// What is due that one question finds.
+const DUE_MAX: usize = 1_000;
+/// Objects that are removed in one go: what S3 takes in one request.
+const BATCH: usize = 1_000;
+
+impl Retention {
+    /// Removes what has expired long enough ago.
+    pub async fn remove_due(&self) -> Result<(), Error> {
+        loop {
+            let now_ms = clock::now().unix_ms();
+            let due = self.control.catalog().due(now_ms, DUE_MAX).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            for due in due {
+                self.remove(&due).await?;
+            }
+        }
+    }
+
+    async fn remove(&self, due: &Due) -> Result<(), Error> {
+        let catalog = self.control.catalog();
+        self.ensure_line(due).await?;
+        loop {
+            let numbers = due.numbers.clone();
+            let rows = catalog.expired(&due.key, numbers, BATCH).await?;
+            if rows.is_empty() {
+                break;
+            }
+            let began = clock::monotonic();
+            let number = |number: i64| u64::try_from(number).unwrap_or(0);
+            let numbers = rows.iter().map(|row| number(row.number));
+            let object = |number| due.key.segment(number, Container::Ts);
+            let objects: Vec<_> = numbers.clone().map(object).collect();
+            self.control.store().delete(&objects).await?;
+            let folders: BTreeSet<_> = numbers.map(segment_folder).collect();
+            for folder in folders {
+                self.remove_empty(&format!("{}/{folder}", due.key)).await;
+            }
+            catalog.gone(&due.key, &rows).await?;
+            let bytes: i64 = rows.iter().map(|row| row.size).sum();
+            let bytes = u64::try_from(bytes).unwrap_or(0);
+            self.removed.fetch_add(bytes, Ordering::Relaxed);
+            metrics::DELETED_SEGMENTS.add(rows.len() as u64);
+            metrics::DELETED_BYTES.add(bytes);
+            tracing::debug!(recording = %due.key, segments = rows.len(), bytes, "expired segments are gone");
+            self.pace(rows.len(), began.elapsed()).await;
+        }
+        if due.is_all && due.kept == 0 && self.is_over(due).await? {
+            return self.remove_recording(&due.key).await;
+        }
+        if self.control.disk().spool().is_none() {
+            let writer = self.control.disk().writer(&due.key.folder());
+            let key = due.key.clone();
+            let done = move |result| {
+                if let Err(error) = result {
+                    let error: store::disk::WriteError = error;
+                    tracing::warn!(recording = %key, %error, "an index cannot be made shorter");
+                }
+            };
+            writer.rewrite(due.key.journal(), compact, done).await;
+        }
+        Ok(catalog.done(due).await?)
+    }
+
+    /// Whether really nothing is left of a recording, and nothing will come.
+    async fn is_over(&self, due: &Due) -> Result<bool, Error> {
+        let made = self.control.registry().recording(&due.key.channel);
+        if made.is_some_and(|made| *made.key() == due.key) {
+            return Ok(false);
+        }
+        let left = self
+            .control
+            .catalog()
+            .unexpired(&due.key, 0..i64::MAX, 1)
+            .await?;
+        let spool = self.control.disk().spool();
+        let spooled = spool.is_some_and(|spool| spool.unconfirmed(&due.key).is_some());
+        Ok(left.is_empty() && !spooled)
+    }
+
+    /// A recording may have left the spool while its line was written there: the index says it in
+    /// any case before objects go.
+    async fn ensure_line(&self, due: &Due) -> Result<(), Error> {
+        if self.control.disk().spool().is_none() {
+            return Ok(());
+        }
+        let Some(text) = self.control.archive().index(&due.key).await? else {
+            return Ok(());
+        };
+        let before = u64::try_from(due.numbers.end).unwrap_or(0);
+        let trim = trim_of(&text).unwrap_or_default();
+        if trim.before >= before {
+            return Ok(());
+        }
+        self.write_line(&due.key, &Trim { before, ..trim }).await
+    }
+
+    /// What is left of a recording without segments: playlists, and its index last.
+    async fn remove_recording(&self, key: &RecordingKey) -> Result<(), Error> {
+        let store = self.control.store();
+        let journal = key.journal();
+        let mut left = store.list(&key.folder());
+        let mut objects = Vec::new();
+        while let Some(found) = left.try_next().await? {
+            if found.object != journal {
+                objects.push(found.object);
+            }
+        }
+        for batch in objects.chunks(BATCH) {
+            store.delete(batch).await?;
+        }
+        self.unpublish(key).await?;
+        store.delete_one(&journal).await?;
+        self.remove_empty(&key.folder()).await;
+        self.control.archive().forget_recording(key);
+        self.control.catalog().forget_recording(key).await?;
+        tracing::info!(recording = %key, "the last of a recording has expired, and it is gone");
+        Ok(())
+    }
+
+    /// A playlist of the channel in a remote store that names this recording names nothing now.
+    async fn unpublish(&self, key: &RecordingKey) -> Result<(), Error> {
+        if self.control.disk().spool().is_none() {
+            return Ok(());
+        }
+        let store = self.control.store();
+        let index = MediaPath::Index(key.channel.clone()).to_string();
+        match store.get(&index).await {
+            Ok(text) if named_by(&text).as_ref() == Some(&key.recording) => {
+                Ok(store.delete_one(&index).await?)
+            }
+            Ok(_) | Err(store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// In an object store there are no folders.
+    async fn remove_empty(&self, folder: &str) {
+        let disk = self.control.disk();
+        if disk.spool().is_some() {
+            return;
+        }
+        let root = disk.root().to_owned();
+        let folder = root.join(folder);
+        let remove = move || store::disk::remove_empty(&root, Some(&folder));
+        // What is left is tried again with the next objects that go.
+        let _ = tokio::task::spawn_blocking(remove).await;
+    }
+
+    /// Leaves room for those who read and write.
+    async fn pace(&self, objects: usize, took: Duration) {
+        let per_second = self.settings.deletes_per_second.max(1);
+        let objects = u32::try_from(objects).unwrap_or(u32::MAX);
+        let should = Duration::from_secs(1) * objects / per_second;
+        if let Some(left) = should.checked_sub(took) {
+            tokio::time::sleep(left).await;
+        }
+    }
+}
