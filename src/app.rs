@@ -134,7 +134,7 @@ pub async fn serve(config: Config, reread: Reread, demo: bool) -> Result<(), Sta
     tokio::spawn(reloading.run(stop.clone()));
     tokio::spawn(retention::run(
         control.clone(),
-        (&config.retention).into(),
+        (&config).into(),
         stop.clone(),
     ));
     if demo {

@@ -83,7 +83,9 @@ impl From<Error> for Failure {
             }
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
             Error::Live(_) | Error::NotLive(_) => StatusCode::CONFLICT,
-            Error::Store(_) | Error::Index { .. } | Error::Write(_) => return Self(of_catalog(&error)),
+            Error::Store(_) | Error::Index { .. } | Error::Write(_) => {
+                return Self(of_catalog(&error));
+            }
             Error::Catalog(ref failed) if failed.is_passing() => return Self(of_catalog(&error)),
             Error::Catalog(error) => {
                 tracing::error!(%error, "API");

@@ -5,13 +5,14 @@
 //! failures are problem documents (RFC 9457).
 //!
 //! ```text
-//! request ─ guard (token → Caller; path, query, body → types) ─ channels │ history │ rights │ server
+//! request ─ guard (token → Caller; path, query, body → types) ─ channels │ history │ holds │ rights │ server
 //! ```
 
 mod channels;
 mod docs;
 mod guard;
 mod history;
+mod holds;
 mod metrics;
 mod rights;
 mod server;
@@ -87,6 +88,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(history::periods))
         .routes(routes!(history::list_clips, history::make_clip))
         .routes(routes!(history::get_clip, history::delete_clip))
+        .routes(routes!(holds::list))
+        .routes(routes!(holds::get, holds::put, holds::delete))
         .routes(routes!(rights::publish_url))
         .routes(routes!(rights::playback_url))
         .routes(routes!(rights::list_tokens, rights::make_token))
@@ -122,6 +125,6 @@ mod tests {
                 );
             }
         }
-        assert_eq!(operations, 25);
+        assert_eq!(operations, 29);
     }
 }

@@ -14,8 +14,9 @@ pub(super) async fn run(control: Control, settings: Settings, stop: Cancellation
     }
 }
 
-impl From<&config::Retention> for Settings {
-    fn from(config: &config::Retention) -> Self {
+impl From<&config::Config> for Settings {
+    fn from(all: &config::Config) -> Self {
+        let config = &all.retention;
         let limit = |size: config::Size| Some(size.0).filter(|bytes| *bytes > 0);
         Self {
             age: Some(config.age.0).filter(|age| !age.is_zero()),
@@ -25,6 +26,7 @@ impl From<&config::Retention> for Settings {
             grace: config.grace.0,
             interval: config.interval.0,
             deletes_per_second: config.deletes_per_second,
+            publish_playlists: all.store.publish_playlists,
         }
     }
 }

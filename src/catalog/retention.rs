@@ -46,6 +46,8 @@ pub struct Usage {
     pub bytes: i64,
     /// Of that, what has expired and goes soon.
     pub withdrawn: i64,
+    /// The longest EXT-X-TARGETDURATION of a recording that goes on, in seconds.
+    pub target_duration_s: i64,
 }
 
 /// Segments that expire.
@@ -134,7 +136,8 @@ impl Catalog {
         }
         let mut sql = Sql::new(
             "SELECT r.hub, r.channel, CAST(SUM(r.bytes) AS BIGINT), CAST(SUM(r.withdrawn) AS BIGINT), \
-             MAX(c.retention_bytes) FROM recordings r LEFT JOIN channels c ON c.hub = r.hub \
+             MAX(c.retention_bytes), \
+             MAX(CASE WHEN r.ended_ms IS NULL THEN r.target_duration_s ELSE 0 END) FROM recordings r LEFT JOIN channels c ON c.hub = r.hub \
              AND c.name = r.channel GROUP BY r.hub, r.channel",
         );
         let default = default.unwrap_or(i64::MAX);
@@ -148,6 +151,7 @@ impl Catalog {
             let usage = Usage {
                 bytes: column(row, 2)?,
                 withdrawn: column(row, 3)?,
+                target_duration_s: column(row, 5)?,
             };
             let channel = ChannelId::new(&hub, &channel);
             let channel = channel.map_err(|error| Error::Row(error.to_string()))?;
@@ -164,7 +168,9 @@ impl Catalog {
     pub async fn usage(&self) -> Result<Usage, Error> {
         let sql = Sql::new(
             "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT), \
-             CAST(COALESCE(SUM(withdrawn), 0) AS BIGINT) FROM recordings",
+             CAST(COALESCE(SUM(withdrawn), 0) AS BIGINT), \
+             COALESCE(MAX(CASE WHEN ended_ms IS NULL THEN target_duration_s ELSE 0 END), 0) \
+             FROM recordings",
         );
         let rows = sql.rows(self, "add up bytes").await?;
         let row = rows
@@ -173,6 +179,7 @@ impl Catalog {
         Ok(Usage {
             bytes: column(row, 0)?,
             withdrawn: column(row, 1)?,
+            target_duration_s: column(row, 2)?,
         })
     }
 
@@ -333,6 +340,17 @@ impl Catalog {
         let done = done.bind(recording_key(&due.key)).bind(due.numbers.start);
         let done = done.bind(due.due_ms).execute(&self.writes);
         within("remove expired segments", done).await.map(drop)
+    }
+
+    /// Makes it due at once, for tests.
+    #[cfg(test)]
+    pub async fn hurry(&self, due: &Due) -> Result<(), Error> {
+        let now = sqlx::query(
+            "UPDATE withdrawals SET due_ms = 0 - due_ms WHERE recording = $1 AND first = $2 AND due_ms = $3",
+        );
+        let now = now.bind(recording_key(&due.key)).bind(due.numbers.start);
+        let now = now.bind(due.due_ms).execute(&self.writes);
+        within("hurry", now).await.map(drop)
     }
 
     /// A recording and its sessions are gone, as its objects are.

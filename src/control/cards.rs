@@ -185,6 +185,11 @@ impl Control {
             settings: card.settings.to_json(),
             created_ms: card.created_ms,
             changed_ms: card.changed_ms,
+            retention_s: card
+                .settings
+                .retention_s
+                .and_then(|s| i64::try_from(s).ok()),
+            retention_bytes: (card.settings.retention_bytes).and_then(|b| i64::try_from(b).ok()),
         };
         let labels = &card.settings.labels;
         self.catalog().put_channel(&row, labels).await?;

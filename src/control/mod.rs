@@ -83,8 +83,6 @@ struct Inner {
     /// The store itself, without the spool before it.
     store: Store,
     names: retention::Names,
-    /// Recordings of which rows of an earlier process are being written.
-    restoring: Mutex<BTreeSet<RecordingKey>>,
 }
 
 impl Inner {

@@ -148,15 +148,21 @@ impl Retention {
     pub async fn expire(&self) -> Result<(), Error> {
         self.release_named().await?;
         self.expire_aged().await?;
-        let bytes_per_s = self.measure().await?;
-        let ahead = self.ahead(bytes_per_s);
         self.expire_channels().await?;
-        if let Some(limit) = self.settings.bytes {
-            let usage = self.control.catalog().usage().await?;
+        let Settings {
+            bytes, free_space, ..
+        } = self.settings;
+        let free_space = free_space.filter(|_| self.control.disk().spool().is_none());
+        if bytes.is_none() && free_space.is_none() {
+            return Ok(());
+        }
+        let usage = self.control.catalog().usage().await?;
+        let ahead = self.ahead(self.measure(usage).await, usage, None);
+        if let Some(limit) = bytes {
             let excess = excess(usage, limit, ahead);
             self.shed(None, excess, "retention.bytes").await?;
         }
-        if let (Some(keep), None) = (self.settings.free_space, self.control.disk().spool()) {
+        if let Some(keep) = free_space {
             let root = self.control.disk().root().to_owned();
             let free = crate::store::free_space(&root).await?;
             let usage = self.control.catalog().usage().await?;
@@ -170,17 +176,30 @@ impl Retention {
     }
 
     /// What comes in until what expires now is gone.
-    fn ahead(&self, bytes_per_s: u64) -> u64 {
-        let until = self.settings.grace + 2 * self.settings.interval;
-        bytes_per_s.saturating_mul(until.as_secs() + 1)
+    fn ahead(&self, bytes_per_s: u64, usage: Usage, channel: Option<&ChannelId>) -> u64 {
+        let grace_ms = self.grace_ms(channel, usage.target_duration_s);
+        let rounds = 2 * self.settings.interval + Duration::from_secs(1);
+        let until_ms = u64::try_from(grace_ms).unwrap_or(0) + rounds.as_millis() as u64;
+        bytes_per_s.saturating_mul(until_ms) / 1000
+    }
+
+    /// How long what expires stays. A player may have loaded a playlist that named it until now, and
+    /// plays on from there: RFC 8216 §6.2.2 asks for the length of the segment and of the longest
+    /// live playlist that had it; caches may add half a target duration.
+    fn grace_ms(&self, channel: Option<&ChannelId>, target_duration_s: i64) -> i64 {
+        let window = match channel {
+            Some(channel) => self.control.window_of_name(channel),
+            None => self.control.settings().window_segments,
+        };
+        let window = i64::try_from(window).unwrap_or(i64::MAX).max(3);
+        let target_ms = target_duration_s.max(1).saturating_mul(1000);
+        let least_ms = target_ms.saturating_mul(window + 1) + target_ms / 2;
+        let grace_ms = i64::try_from(self.settings.grace.as_millis()).unwrap_or(i64::MAX);
+        grace_ms.max(least_ms)
     }
 
     /// How many bytes a second come in, over the last rounds.
-    async fn measure(&self) -> Result<u64, Error> {
-        if self.settings.bytes.is_none() && self.settings.free_space.is_none() {
-            return Ok(0);
-        }
-        let usage = self.control.catalog().usage().await?;
+    async fn measure(&self, usage: Usage) -> u64 {
         let came = u64::try_from(usage.bytes).unwrap_or(0) + self.removed.load(Ordering::Relaxed);
         let now = clock::monotonic();
         let mut rate = self.rate.lock().await;
@@ -190,7 +209,7 @@ impl Retention {
             rate.bytes_per_s = current.max(rate.bytes_per_s / 4 * 3);
         }
         rate.last = Some((now, came));
-        Ok(rate.bytes_per_s)
+        rate.bytes_per_s
     }
 
     /// Channels that were written before there was retention: their rows do not say it yet.
@@ -240,7 +259,8 @@ impl Retention {
         let default = self.settings.channel_bytes;
         let default = default.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         for (channel, usage, limit) in self.control.catalog().too_large(default).await? {
-            let ahead = self.ahead(self.control.registry().bytes_per_s(&channel));
+            let bytes_per_s = self.control.registry().bytes_per_s(&channel);
+            let ahead = self.ahead(bytes_per_s, usage, Some(&channel));
             let excess = excess(usage, u64::try_from(limit).unwrap_or(0), ahead);
             self.shed(Some(&channel), excess, "the limit of a channel")
                 .await?;
@@ -365,3 +385,6 @@ fn excess(usage: Usage, limit: u64, ahead: u64) -> i64 {
     let listed = usage.bytes.saturating_sub(usage.withdrawn);
     listed.saturating_sub(i64::try_from(target).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

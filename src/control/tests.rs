@@ -37,7 +37,7 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-async fn open(dir: &std::path::Path, publish: Policy, catalog: Catalog) -> Control {
+pub(super) async fn open(dir: &std::path::Path, publish: Policy, catalog: Catalog) -> Control {
     let disk = Disk::new(dir, &dir.join(".running"), 1, Fsync::None).expect("a disk");
     let settings = Settings {
         publish,
@@ -49,11 +49,11 @@ async fn open(dir: &std::path::Path, publish: Policy, catalog: Catalog) -> Contr
         .expect("opens")
 }
 
-fn id(name: &str) -> ChannelId {
+pub(super) fn id(name: &str) -> ChannelId {
     ChannelId::new("live", name).expect("a name")
 }
 
-fn me() -> Caller {
+pub(super) fn me() -> Caller {
     Caller::server("me")
 }
 

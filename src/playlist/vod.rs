@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn nothing_recorded_is_a_playlist_too() {
-        let back = strict(&render(4, &[], true));
+        let back = strict(&render(4, None, &[], true));
         assert_eq!((back.segments.len(), back.end_list), (0, true));
     }
 
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_day_stays_small() {
         let day: Vec<_> = (0..43_200).map(|number| segment(number, 2000)).collect();
-        let text = render(4, &day, true);
+        let text = render(4, None, &day, true);
         assert!(text.len() < 5_000_000, "{} bytes", text.len());
     }
 }

@@ -3,11 +3,10 @@
 use super::{Error, Store, error, name};
 use futures_util::StreamExt;
 use futures_util::stream;
-use object_store::ObjectStoreExt;
 
 impl Store {
     /// Removes objects; one that is not there is as good as removed.
-    pub async fn delete(&self, objects: &[String]) -> Result<(), Error> {
+    pub async fn delete_all(&self, objects: &[String]) -> Result<(), Error> {
         let names = objects.iter().map(|object| name(object));
         let names = names.collect::<Result<Vec<_>, _>>()?;
         let mut gone = self
@@ -23,13 +22,5 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    /// Removes one object.
-    pub async fn delete_one(&self, object: &str) -> Result<(), Error> {
-        match self.objects.delete(&name(object)?).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(error("remove", object)(source)),
-        }
     }
 }

@@ -250,7 +250,10 @@ impl Spool {
     pub fn unconfirmed(&self, key: &RecordingKey) -> Option<Option<u64>> {
         let shipment = self.0.shipments().get(&key.folder()).cloned()?;
         let state = shipment.lock();
-        let first = state.queue.front().and_then(|item| MediaPath::parse(&item.object));
+        let first = state
+            .queue
+            .front()
+            .and_then(|item| MediaPath::parse(&item.object));
         Some(match first {
             Some(MediaPath::Segment(_, number, _)) => Some(number),
             _ => None,

@@ -93,7 +93,7 @@ fn every_route_wants_its_token() {
             walked += 1;
         }
     }
-    assert_eq!(walked, 25);
+    assert_eq!(walked, 29);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod delivery;
 mod disk_full;
 mod kill;
 mod outage;
+mod retention;
 mod shutdown;
 
 mod oss;

@@ -13,7 +13,10 @@ struct Wanted {
     began_ms: i64,
     ended_ms: Option<i64>,
     target_duration_s: i64,
+    /// Those that have not expired.
     segments: BTreeMap<i64, SegmentRow>,
+    /// Whether retention has taken some: what is left of those goes by itself.
+    trimmed: bool,
 }
 
 impl Control {
@@ -60,7 +63,13 @@ impl Control {
             }
         }
         self.check_segments(key, &wanted, how, report).await?;
-        if how.repair && report.findings.len() > before {
+        if how.repair && report.findings.len() > before && wanted.trimmed {
+            // What has expired and is still there has rows that the index does not ask for.
+            for entry in told {
+                self.push_slowly(entry).await;
+            }
+            self.written().await;
+        } else if how.repair && report.findings.len() > before {
             self.written().await;
             self.catalog()
                 .rewrite(&wanted.row(key), &wanted.rows(), &told)
@@ -77,7 +86,10 @@ impl Control {
         report: &mut Report,
     ) -> Result<(), Error> {
         let all = i64::MIN..i64::MAX;
-        let known = self.catalog().segments_begun(key, all, usize::MAX).await?;
+        let known = self
+            .catalog()
+            .segments_begun(key, all, false, usize::MAX)
+            .await?;
         let known: BTreeMap<i64, SegmentRow> = known.iter().map(|row| (row.number, *row)).collect();
         let (mut missing, mut differ) = (0, 0);
         for (number, row) in &wanted.segments {
@@ -100,8 +112,8 @@ impl Control {
             report.add(key, Problem::RowsDiffer { what, count }, how.repair);
         }
         let row = self.catalog().recording(key).await?;
-        let wanted = wanted.row(key);
-        if wanted.segments > 0 && row != Some(wanted) && missing == 0 {
+        let (trimmed, wanted) = (wanted.trimmed, wanted.row(key));
+        if !trimmed && wanted.segments > 0 && row != Some(wanted) && missing == 0 {
             let (what, count) = ("the recording", 1);
             report.add(key, Problem::RowsDiffer { what, count }, how.repair);
         }
@@ -116,7 +128,10 @@ impl Control {
         report: &mut Report,
     ) -> Result<(), Error> {
         let all = i64::MIN..i64::MAX;
-        let rows = self.catalog().segments_begun(key, all, usize::MAX).await?;
+        let rows = self
+            .catalog()
+            .segments_begun(key, all, false, usize::MAX)
+            .await?;
         let named: Vec<_> = rows
             .iter()
             .filter(|row| row.flags & flags::GAP == 0)
@@ -152,7 +167,9 @@ impl Wanted {
                     ..
                 } => {
                     wanted.target_duration_s = *target_duration_s;
-                    wanted.segments.insert(row.number, *row);
+                    if row.flags & flags::EXPIRED == 0 {
+                        wanted.segments.insert(row.number, *row);
+                    }
                 }
                 Entry::Lost { number, .. } => {
                     if let Some(row) = wanted.segments.get_mut(number) {
@@ -160,6 +177,7 @@ impl Wanted {
                     }
                 }
                 Entry::End { ended_ms, .. } => wanted.ended_ms = Some(*ended_ms),
+                Entry::Expired { .. } => wanted.trimmed = true,
                 Entry::Session(_) => {}
             }
         }

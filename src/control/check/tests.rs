@@ -181,7 +181,7 @@ async fn stopped_at(stop_at: Option<u64>) -> u64 {
     assert_eq!(report.recordings, 1);
     let rows = control
         .catalog()
-        .segments_begun(&key(), i64::MIN..i64::MAX, 100)
+        .segments_begun(&key(), i64::MIN..i64::MAX, false, 100)
         .await;
     let rows = rows.expect("listed");
     let wanted: Vec<_> = (0..SEGMENTS)

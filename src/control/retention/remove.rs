@@ -48,7 +48,7 @@ impl Retention {
             let numbers = rows.iter().map(|row| number(row.number));
             let object = |number| due.key.segment(number, Container::Ts);
             let objects: Vec<_> = numbers.clone().map(object).collect();
-            self.control.store().delete(&objects).await?;
+            self.control.store().delete_all(&objects).await?;
             let folders: BTreeSet<_> = numbers.map(segment_folder).collect();
             for folder in folders {
                 self.remove_empty(&format!("{}/{folder}", due.key)).await;
@@ -105,7 +105,7 @@ impl Retention {
             return Ok(());
         };
         let before = u64::try_from(due.numbers.end).unwrap_or(0);
-        let trim = trim_of(&text).unwrap_or_default();
+        let trim = trim_of(&text.0).unwrap_or_default();
         if trim.before >= before {
             return Ok(());
         }
@@ -124,10 +124,10 @@ impl Retention {
             }
         }
         for batch in objects.chunks(BATCH) {
-            store.delete(batch).await?;
+            store.delete_all(batch).await?;
         }
         self.unpublish(key).await?;
-        store.delete_one(&journal).await?;
+        store.delete(&journal).await?;
         self.remove_empty(&key.folder()).await;
         self.control.archive().forget_recording(key);
         self.control.catalog().forget_recording(key).await?;
@@ -144,7 +144,7 @@ impl Retention {
         let index = MediaPath::Index(key.channel.clone()).to_string();
         match store.get(&index).await {
             Ok(text) if named_by(&text).as_ref() == Some(&key.recording) => {
-                Ok(store.delete_one(&index).await?)
+                Ok(store.delete(&index).await?)
             }
             Ok(_) | Err(store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),

@@ -8,7 +8,7 @@ use crate::control::journal::{Line, Trim, compact};
 use crate::control::shelf::Playlists;
 use crate::key::RecordingKey;
 use crate::store::spool::Published;
-use crate::store::{self, disk::WriteError};
+use crate::store::{self, Condition, disk::WriteError};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
@@ -166,17 +166,20 @@ impl Retention {
             let ours = key.folder();
             let mut shelf = Playlists::new(key, self.control.window_of_name(&key.channel));
             shelf.extend(&text);
-            for published in shelf.settled(&text).iter().filter(|one| one.object.starts_with(&ours)) {
-                store.publish(published).await?;
+            for published in shelf
+                .settled(&text)
+                .iter()
+                .filter(|one| one.object.starts_with(&ours))
+            {
+                store.publish(published, Condition::Always).await?;
             }
         }
-        store
-            .publish(&Published {
-                object: key.journal(),
-                text: text.into(),
-                max_age_s: 0,
-            })
-            .await?;
+        let journal = Published {
+            object: key.journal(),
+            text: text.into(),
+            max_age_s: 0,
+        };
+        store.publish(&journal, Condition::Always).await?;
         Ok(())
     }
 
@@ -195,18 +198,11 @@ impl Retention {
         }
     }
 
-    /// When what expires now may go. A player may have loaded a playlist that named it until now,
-    /// and plays on from there: RFC 8216 §6.2.2 asks for the length of the segment and of the
-    /// longest live playlist that had it; caches may add half a target duration.
+    /// When what expires now may go.
     fn due_ms(&self, candidate: &Candidate) -> i64 {
-        let window = self.control.window_of_name(&candidate.key.channel);
-        let window = i64::try_from(window).unwrap_or(i64::MAX).max(3);
-        let target_ms = candidate.target_duration_s.max(1).saturating_mul(1000);
-        let least_ms = target_ms.saturating_mul(window + 1) + target_ms / 2;
-        let grace_ms = i64::try_from(self.settings.grace.as_millis()).unwrap_or(i64::MAX);
-        clock::now()
-            .unix_ms()
-            .saturating_add(grace_ms.max(least_ms))
+        let channel = Some(&candidate.key.channel);
+        let grace_ms = self.grace_ms(channel, candidate.target_duration_s);
+        clock::now().unix_ms().saturating_add(grace_ms)
     }
 }
 

@@ -1,6 +1,8 @@
 //! One thread that writes files: the jobs of its writers, in order.
 
-use super::files::{append, create_marker, make_folder, open_index, remove_empty, replace, sync_folder};
+use super::files::{
+    append, create_marker, make_folder, open_index, remove_empty, replace, sync_folder,
+};
 use super::room::Room;
 use super::{Fsync, Job, Queued, Rewrite, WriteError, failed};
 use crate::clock;
