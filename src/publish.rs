@@ -4,6 +4,7 @@
 //! in its playlists. Decides nothing about protocol, media or rights: it asks those who do.
 
 mod quota;
+mod told;
 
 pub use quota::Quota;
 
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use told::Told;
 
 /// After a refusal a connection waits so long before it says so: whoever tries keys tries slowly.
 const REFUSAL_DELAY: Duration = Duration::from_millis(200);
@@ -423,42 +425,6 @@ struct Output {
     notes: String,
     any: bool,
     told: Told,
-}
-
-/// What the metrics know of this session.
-#[derive(Default)]
-struct Told {
-    bytes: u64,
-    video_frames: u64,
-    audio_frames: u64,
-    dropped: u64,
-}
-
-impl Told {
-    /// What has come since.
-    fn tell(&mut self, pipeline: &Pipeline) {
-        let stats = pipeline.stats();
-        let tell = |metric: &metrics::Counter, known: &mut u64, now: u64| {
-            metric.add(now.saturating_sub(*known));
-            *known = now;
-        };
-        tell(&metrics::INGEST_BYTES, &mut self.bytes, stats.bytes);
-        tell(
-            &metrics::VIDEO_FRAMES,
-            &mut self.video_frames,
-            stats.video_frames,
-        );
-        tell(
-            &metrics::AUDIO_FRAMES,
-            &mut self.audio_frames,
-            stats.audio_frames,
-        );
-        tell(
-            &metrics::DROPPED,
-            &mut self.dropped,
-            stats.dropped.values().sum(),
-        );
-    }
 }
 
 impl Output {
