@@ -178,7 +178,10 @@ impl Timeline {
         if let Some(rebased) = other.rebased_to {
             // The other track jumped: this one follows it if that continues it better.
             let miss = |offset| (wire + offset - expected).abs();
-            if rebased != offset && miss(rebased) < miss(offset) {
+            if rebased != offset
+                && miss(rebased) < miss(offset)
+                && miss(rebased) <= GAP_MAX_VIDEO_ONLY
+            {
                 track.offset = Some(rebased);
                 other.rebased_to = None;
                 return (wire + rebased, false);
