@@ -183,7 +183,7 @@ async fn publish(
             }
         },
     };
-    tracing::warn!(%remote, hub = %request.app, channel = %request.name, encoder = request.encoder, why, "publish refused");
+    tracing::warn!(%remote, hub = request.app, channel = request.name, encoder = request.encoder, why, "publish refused");
     metrics::REFUSED.add(1);
     connection.reject(stream, refusal, &why);
     false
