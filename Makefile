@@ -1,12 +1,13 @@
 # make run    builds and starts the server with a demo stream on live/demo
 # make test   everything that CI checks: format, lints, tests, docs; installs what the tests need
+# make fuzz   a minute of fuzzing for each parser that sees the network; FUZZ_SECONDS changes that
 # make setup  only installs what the tests need
 # make web    only fetches hls.js for the page at /
 
 # Most end-to-end tests wait for media to pass in real time, so more of them run than there are cores.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: run test setup web deny
+.PHONY: run test fuzz setup web deny
 
 run: web
 	cargo build --release
@@ -18,6 +19,9 @@ test: setup
 	cargo test
 	scripts/s3-test.sh
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+fuzz:
+	scripts/fuzz.sh
 
 setup:
 	scripts/setup.sh tests

@@ -11,6 +11,8 @@
 mod budget;
 mod conn;
 mod first;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listener;
 mod lobby;
 mod proxy;

@@ -28,6 +28,9 @@ mod playlists;
 
 mod document;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod recorded;
 
