@@ -16,6 +16,7 @@ pub(crate) struct Clip {
 #[derive(Clone, Copy)]
 pub(crate) struct Video {
     pub(crate) codec: &'static str,
+    pub(crate) size: &'static str,
     /// Pictures a second, as ffmpeg reads it.
     pub(crate) rate: &'static str,
     pub(crate) keys: Keys,
@@ -41,6 +42,7 @@ pub(crate) struct Audio {
 const fn video(rate: &'static str, keys: Keys, b_frames: u32) -> Option<Video> {
     Some(Video {
         codec: "libx264",
+        size: "320x180",
         rate,
         keys,
         b_frames,
@@ -119,6 +121,7 @@ pub(crate) const HEVC: Clip = Clip {
     name: "hevc",
     video: Some(Video {
         codec: "libx265",
+        size: "320x180",
         rate: "25",
         keys: Keys::Every(50),
         b_frames: 2,
@@ -139,11 +142,37 @@ pub(crate) const SHOW_SHORT_GOP: Clip = Clip {
     audio: aac(44_100, 1),
     seconds: 50,
 };
+/// Two that a soak can afford by the hundred, and that differ in all that a decoder is told.
+pub(crate) const SOAK: Clip = Clip {
+    name: "soak",
+    video: Some(Video {
+        codec: "libx264",
+        size: "192x108",
+        rate: "15",
+        keys: Keys::Every(30),
+        b_frames: 0,
+    }),
+    audio: aac(32_000, 1),
+    seconds: 20,
+};
+pub(crate) const SOAK_OTHER: Clip = Clip {
+    name: "soak_other",
+    video: Some(Video {
+        codec: "libx264",
+        size: "256x144",
+        rate: "20",
+        keys: Keys::Every(40),
+        b_frames: 2,
+    }),
+    audio: aac(44_100, 2),
+    seconds: 20,
+};
 /// Codecs that no segment can hold.
 pub(crate) const SORENSON: Clip = Clip {
     name: "sorenson",
     video: Some(Video {
         codec: "flv1",
+        size: "320x180",
         rate: "25",
         keys: Keys::Every(50),
         b_frames: 0,
@@ -203,8 +232,8 @@ impl Clip {
         let mut add = |text: &str| list.extend(text.split(' ').map(str::to_owned));
         if let Some(video) = self.video {
             add(&format!(
-                "-f lavfi -i testsrc2=size=320x180:rate={}",
-                video.rate
+                "-f lavfi -i testsrc2=size={}:rate={}",
+                video.size, video.rate
             ));
         }
         if let Some(audio) = self.audio {

@@ -4,6 +4,7 @@ pub(crate) mod process;
 
 pub(crate) mod clips;
 pub(crate) mod publisher;
+pub(crate) mod raw;
 pub(crate) mod server;
 
 pub(crate) mod browser;

@@ -149,6 +149,17 @@ impl Running {
         1024 * kib.expect("a running process has memory")
     }
 
+    /// Its open descriptors. The catalog's do not count: it opens connections as it needs them, and
+    /// keeps them.
+    pub(crate) fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        let links = { open.into_iter().flatten() }
+            .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        links
+            .filter(|link| !link.to_string_lossy().contains("catalog"))
+            .count()
+    }
+
     pub(crate) fn stdout(&self) -> String {
         contents(&self.stdout)
     }

@@ -127,6 +127,11 @@ impl Server {
         self.running.signal(signal);
     }
 
+    /// Its memory in bytes and its open descriptors.
+    pub(crate) fn resources(&self) -> (u64, usize) {
+        (self.running.memory(), self.running.descriptors())
+    }
+
     /// Asks it to end, as systemd and Ctrl-C do.
     pub(crate) fn stop(&mut self, signal: Signal) -> ExitStatus {
         self.running.signal(signal);

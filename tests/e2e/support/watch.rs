@@ -320,7 +320,7 @@ impl Watcher {
 }
 
 /// What may not change from one version to the next, and did.
-fn changes(before: &Media, after: &Media) -> Vec<String> {
+pub(crate) fn changes(before: &Media, after: &Media) -> Vec<String> {
     let mut faults = Vec::new();
     let mut check = |holds: bool, text: String| {
         if !holds {
@@ -387,7 +387,7 @@ fn changes(before: &Media, after: &Media) -> Vec<String> {
 }
 
 /// Program date times go with the media, and are of today.
-fn instants(media: &Media) -> Vec<String> {
+pub(crate) fn instants(media: &Media) -> Vec<String> {
     let mut faults = Vec::new();
     for pair in media.segments.windows(2) {
         let (Some(this), Some(next)) = (pair[0].program_date_time, pair[1].program_date_time)
@@ -408,6 +408,7 @@ fn instants(media: &Media) -> Vec<String> {
     if let Some(newest) = media
         .segments
         .last()
+        .filter(|_| !media.ended)
         .and_then(|segment| segment.program_date_time)
     {
         let age = chrono::Utc::now()

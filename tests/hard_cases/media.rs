@@ -1,0 +1,407 @@
+//! Tags that no encoder should send, through the whole pure path: what segments they become.
+//!
+//! Pictures and sounds are a few bytes each, behind configurations of real encoders.
+
+use bytes::Bytes;
+use millstream::flv::TagKind;
+use millstream::media::{Begin, Duration, Segment, Tracks, WallTime};
+use millstream::pipeline::{Effect, Pipeline, Policy, Stats};
+
+const POLICY: Policy = Policy {
+    target: Duration::from_secs(2),
+    max: Duration::from_secs(10),
+    part: Duration::from_ms(500),
+};
+const NOON: i64 = 1_763_700_000_000;
+
+// ffmpeg 9.0.2, libx264: 320x180 and 160x90
+const SPS: &str = "6742c00cda05067e7c0440000003004000000c83c50aa8";
+const SPS_SMALL: &str = "6742c00bda0a37e4c044000003000400000300c83c50aa80";
+const PPS: &str = "68ce0fc8";
+const IDR: &str = "6588840a";
+const P: &str = "419a22bc";
+const RECOVERY: &str = "060601c480";
+
+/// A tag, when it says that it is, and when it comes.
+#[derive(Clone)]
+struct Tag {
+    kind: TagKind,
+    at: u32,
+    now_ms: i64,
+    body: Vec<u8>,
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks_exact(2);
+    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16);
+    digits
+        .map(|pair| byte(pair).expect("a hexadecimal digit"))
+        .collect()
+}
+
+fn tag(kind: TagKind, at: u32, body: &str) -> Tag {
+    let now_ms = i64::from(at);
+    Tag {
+        kind,
+        at,
+        now_ms,
+        body: hex(body),
+    }
+}
+
+fn record(at: u32, sps: &str) -> Tag {
+    let set = |set: &str| format!("{:04x}{set}", set.len() / 2);
+    let body = format!("17000000000142c00cffe1{}01{}", set(sps), set(PPS));
+    tag(TagKind::Video, at, &body)
+}
+
+fn picture(at: u32, flag: &str, units: &[&str]) -> Tag {
+    let units = units
+        .iter()
+        .map(|unit| format!("{:08x}{unit}", unit.len() / 2));
+    tag(
+        TagKind::Video,
+        at,
+        &format!("{flag}01000000{}", units.collect::<String>()),
+    )
+}
+
+fn key(at: u32) -> Tag {
+    picture(at, "17", &[IDR])
+}
+
+fn inter(at: u32) -> Tag {
+    picture(at, "27", &[P])
+}
+
+/// AAC of 48 kHz, or of 44.1 kHz.
+fn sound_record(at: u32, config: &str) -> Tag {
+    tag(TagKind::Audio, at, &format!("af00{config}"))
+}
+
+fn sound(at: u32) -> Tag {
+    tag(TagKind::Audio, at, "af0121004960")
+}
+
+/// `seconds` of pictures, 25 a second, with a key frame each `keys` frames.
+fn pictures(seconds: u32, keys: u32) -> Vec<Tag> {
+    let each = (0..seconds * 25).map(|n| {
+        if n % keys == 0 {
+            key(n * 40)
+        } else {
+            inter(n * 40)
+        }
+    });
+    std::iter::once(record(0, SPS)).chain(each).collect()
+}
+
+/// The same with sound of 48 kHz, in the order of time.
+fn both(seconds: u32, keys: u32) -> Vec<Tag> {
+    let mut tags = pictures(seconds, keys);
+    let frames = u64::from(seconds) * 48_000 / 1024;
+    tags.extend((0..frames).map(|n| sound((n * 1024 / 48) as u32)));
+    tags.insert(1, sound_record(0, "1190"));
+    tags[2..].sort_by_key(|tag| tag.at);
+    tags
+}
+
+struct Out {
+    segments: Vec<Segment>,
+    tracks: Vec<Tracks>,
+    bytes: usize,
+    stats: Stats,
+}
+
+fn run(tags: Vec<Tag>) -> Out {
+    let mut pipeline = Pipeline::new(POLICY, Begin::default());
+    let mut out = Out {
+        segments: Vec::new(),
+        tracks: Vec::new(),
+        bytes: 0,
+        stats: Stats::default(),
+    };
+    let mut drain = |pipeline: &mut Pipeline| {
+        while let Some(effect) = pipeline.poll() {
+            match effect {
+                Effect::Tracks(tracks) => out.tracks.push(tracks),
+                Effect::Write(bytes) => out.bytes += bytes.len(),
+                Effect::Segment {
+                    segment,
+                    target_duration_s,
+                } => {
+                    let rounded = segment.duration.as_secs_f64().round();
+                    assert!(rounded <= f64::from(target_duration_s), "{segment:?}");
+                    assert!(segment.duration > Duration::ZERO, "{segment:?}");
+                    out.segments.push(segment);
+                }
+                Effect::Open(_) | Effect::Part(_) => {}
+            }
+        }
+    };
+    let mut now = WallTime::from_unix_ms(NOON);
+    for tag in tags {
+        now = WallTime::from_unix_ms(NOON + tag.now_ms);
+        let body = Bytes::from(tag.body).into();
+        pipeline
+            .push(tag.kind, tag.at, body, now)
+            .expect("H.264 and AAC");
+        drain(&mut pipeline);
+    }
+    pipeline.finish(now);
+    drain(&mut pipeline);
+    out.stats = pipeline.stats().clone();
+    out
+}
+
+impl Out {
+    fn seconds(&self) -> Vec<f64> {
+        self.segments
+            .iter()
+            .map(|segment| segment.duration.as_secs_f64())
+            .collect()
+    }
+
+    fn total(&self) -> f64 {
+        self.seconds().iter().sum()
+    }
+
+    fn discontinuities(&self) -> usize {
+        self.segments
+            .iter()
+            .filter(|segment| segment.discontinuity)
+            .count()
+    }
+
+    fn starts_ms(&self) -> Vec<i64> {
+        let date = |segment: &Segment| segment.program_date_time.unix_ms() - NOON;
+        self.segments.iter().map(date).collect()
+    }
+}
+
+/// SRS 4695: a discontinuity for each of these.
+#[test]
+fn a_repeated_header_changes_nothing() {
+    let plain = run(both(10, 50));
+    let mut tags = Vec::new();
+    for tag in both(10, 50) {
+        if tag.at % 2_000 == 40 {
+            tags.extend([record(tag.at, SPS), sound_record(tag.at, "1190")]);
+        }
+        tags.push(tag);
+    }
+    let repeated = run(tags);
+    assert_eq!((repeated.discontinuities(), repeated.tracks.len()), (0, 1));
+    assert_eq!(repeated.segments, plain.segments);
+}
+
+#[test]
+fn a_new_size_begins_behind_a_discontinuity_with_a_key_frame() {
+    let mut tags = pictures(12, 50);
+    // At 5 s, in the middle of a group: three pictures more, then its key frame at 6 s.
+    let at = tags
+        .iter()
+        .position(|tag| tag.at == 5_000)
+        .expect("it is there");
+    tags.insert(at, record(5_000, SPS_SMALL));
+    let out = run(tags);
+    let sizes: Vec<_> = out
+        .tracks
+        .iter()
+        .flat_map(|tracks| &tracks.video)
+        .map(|video| (video.width, video.height))
+        .collect();
+    assert_eq!(sizes, [(320, 180), (160, 90)]);
+    assert_eq!(out.discontinuities(), 1);
+    let changed = out
+        .segments
+        .iter()
+        .find(|segment| segment.discontinuity)
+        .expect("one");
+    assert_eq!(changed.start, millstream::media::Timestamp::from_ms(6_000));
+    assert!(changed.independent);
+    let dropped: u64 = out.stats.dropped.values().sum();
+    assert_eq!(
+        dropped, 25,
+        "those between the header and the key frame: {:?}",
+        out.stats.dropped
+    );
+    assert_eq!(out.stats.video_frames, 300 - 25);
+}
+
+#[test]
+fn intra_refresh_claims_no_independence() {
+    let frame = |n: u32| match n {
+        0 => key(0),
+        n if n % 50 == 0 => picture(n * 40, "17", &[RECOVERY, P]),
+        n => inter(n * 40),
+    };
+    let tags = std::iter::once(record(0, SPS)).chain((0..250).map(frame));
+    let out = run(tags.collect());
+    let independent: Vec<_> = out
+        .segments
+        .iter()
+        .map(|segment| segment.independent)
+        .collect();
+    assert_eq!(independent, [true, false, false, false, false]);
+    assert_eq!(out.seconds(), [2.0; 5]);
+}
+
+#[test]
+fn equal_timestamps_still_make_time() {
+    let mut tags = pictures(10, 50);
+    for tag in &mut tags[1..] {
+        tag.at -= tag.at % 80;
+    }
+    let out = run(tags);
+    assert_eq!((out.stats.video_frames, out.discontinuities()), (250, 0));
+    assert!((out.total() - 10.0).abs() < 0.1, "{} s", out.total());
+}
+
+#[test]
+fn no_key_frame_for_minutes_is_cut_by_force() {
+    let out = run(both(180, u32::MAX));
+    assert!(out.segments[0].independent);
+    assert!(out.segments[1..].iter().all(|segment| !segment.independent));
+    assert!(out.segments.len() >= 18, "{:?}", out.seconds());
+    assert!((out.total() - 180.0).abs() < 0.1);
+    assert_eq!(out.stats.video_frames, 180 * 25);
+}
+
+#[test]
+fn all_intra_is_cut_at_the_target() {
+    let out = run(pictures(20, 1));
+    // A frame early is on time.
+    let (last, others) = out.segments.split_last().expect("segments");
+    let on_time = |segment: &Segment| (1.96..=2.0).contains(&segment.duration.as_secs_f64());
+    assert!(others.iter().all(on_time), "{:?}", out.seconds());
+    assert!((10..=11).contains(&(others.len() + 1)) && last.independent);
+    // 29.97 pictures a second, a key frame each 60th: 2.002 s are the target, not twice of it.
+    let frame = |n: u32| (n * 1001 / 30, n.is_multiple_of(60));
+    let tags = (0..600)
+        .map(frame)
+        .map(|(at, is_key)| if is_key { key(at) } else { inter(at) });
+    let out = run(std::iter::once(record(0, SPS)).chain(tags).collect());
+    assert_eq!(out.segments.len(), 10, "{:?}", out.seconds());
+}
+
+#[test]
+fn a_gap_is_a_discontinuity_and_the_date_knows() {
+    let mut tags = both(12, 50);
+    for tag in tags.iter_mut().filter(|tag| tag.at >= 6_000) {
+        (tag.at, tag.now_ms) = (tag.at + 8_000, tag.now_ms + 8_000);
+    }
+    let out = run(tags);
+    assert_eq!(out.discontinuities(), 1);
+    assert!(
+        (out.total() - 12.0).abs() < 0.1,
+        "no media, no duration: {:?}",
+        out.seconds()
+    );
+    let (ms, joined): (Vec<_>, Vec<_>) = out
+        .starts_ms()
+        .into_iter()
+        .zip(&out.segments)
+        .filter(|(_, s)| s.discontinuity)
+        .unzip();
+    assert_eq!(joined.len(), 1);
+    assert!((13_900..=14_100).contains(&ms[0]), "{ms:?}");
+}
+
+#[test]
+fn the_first_timestamp_may_be_anything() {
+    for first in [0, 19_999_999, 0x7fff_f000, u32::MAX - 3_000] {
+        let mut tags = both(10, 50);
+        // Headers are at 0, as ffmpeg with an output offset sends them.
+        for tag in &mut tags[2..] {
+            tag.at = tag.at.wrapping_add(first);
+            // ffmpeg wraps at 31 bits.
+            if first == 0x7fff_f000 {
+                tag.at &= 0x7fff_ffff;
+            }
+        }
+        let out = run(tags);
+        assert_eq!(out.seconds()[..4], [2.0; 4], "{first}");
+        assert_eq!(
+            (out.discontinuities(), out.segments.len()),
+            (0, 5),
+            "{first}"
+        );
+        assert_eq!(out.starts_ms()[0], 0, "{first}");
+    }
+}
+
+#[test]
+fn sound_that_arrives_late_keeps_its_distance() {
+    // Right timestamps, 1.5 s late.
+    let mut tags = both(12, 50);
+    let late = |tag: &Tag| tag.at + if tag.kind == TagKind::Audio { 1_500 } else { 0 };
+    tags[2..].sort_by_key(late);
+    let sounds = tags.iter().filter(|tag| tag.kind == TagKind::Audio);
+    let sounds = sounds.count() as u64 - 1;
+    let out = run(tags);
+    assert_eq!(out.discontinuities(), 0, "{:?}", out.seconds());
+    let lost: u64 = out.stats.dropped.values().sum();
+    assert_eq!(
+        (out.stats.audio_frames + lost, out.stats.video_frames),
+        (sounds, 300)
+    );
+    assert!(lost <= 80, "{lost} before the first key frame");
+}
+
+/// 29.97 pictures and 44.1 kHz sound in whole milliseconds, for an hour.
+#[test]
+fn an_hour_adds_up() {
+    let pictures = (0..3600_u64 * 30_000 / 1001).map(|n| (n * 1001 / 30, n));
+    let frames = pictures.map(|(at, n)| {
+        if n % 60 == 0 {
+            key(at as u32)
+        } else {
+            inter(at as u32)
+        }
+    });
+    let sounds = (0..3600_u64 * 44_100 / 1024).map(|n| sound((n * 10_240 / 441) as u32));
+    let mut tags: Vec<_> = [record(0, SPS), sound_record(0, "1210")]
+        .into_iter()
+        .chain(frames)
+        .chain(sounds)
+        .collect();
+    tags[2..].sort_by_key(|tag| tag.at);
+    let out = run(tags);
+    assert_eq!(out.discontinuities(), 0);
+    assert!((out.total() - 3600.0).abs() < 0.05, "{} s", out.total());
+    // Dates go with the media, all the way.
+    let mut at = 0.0;
+    for (segment, ms) in out.segments.iter().zip(out.starts_ms()) {
+        assert!(
+            (at * 1000.0 - ms as f64).abs() < 2.0,
+            "{segment:?} at {at} s"
+        );
+        at += segment.duration.as_secs_f64();
+    }
+}
+
+#[test]
+fn ten_thousand_frames_a_second_are_bounded() {
+    let frames = (0..50_000_u32).map(|n| {
+        if n % 5_000 == 0 {
+            key(n / 10)
+        } else {
+            inter(n / 10)
+        }
+    });
+    let out = run(std::iter::once(record(0, SPS)).chain(frames).collect());
+    assert_eq!((out.stats.video_frames, out.discontinuities()), (50_000, 0));
+    assert!(out.bytes < 50_000 * 3 * 188, "{} bytes", out.bytes);
+}
+
+#[test]
+fn one_frame_is_a_segment_and_a_configuration_is_none() {
+    assert!(
+        run(vec![record(0, SPS), sound_record(0, "1190")])
+            .segments
+            .is_empty()
+    );
+    let out = run(vec![record(0, SPS), key(0)]);
+    assert_eq!((out.segments.len(), out.stats.video_frames), (1, 1));
+    assert!(out.bytes > 2 * 188);
+}
