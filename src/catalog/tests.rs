@@ -404,3 +404,127 @@ async fn only_its_owner_reads_the_catalog_and_what_sqlite_puts_beside_it() {
         assert_eq!(mode & 0o777, 0o600, "{:?}", file.path());
     }
 }
+
+#[tokio::test]
+async fn what_expires_is_found_flagged_and_gone_on_both_databases() {
+    on_both(|catalog| async move {
+        let (mine, other) = (recording("a", 1_000), recording("b", 2_000));
+        let own = ChannelRow {
+            retention_s: Some(60),
+            retention_bytes: Some(5_000),
+            ..channel("live", "a")
+        };
+        let none = BTreeMap::new();
+        catalog.put_channel(&own, &none).await.expect("written");
+        let (backlog, writing) = Backlog::start(catalog.clone());
+        for (key, at) in [(&mine, 1_000), (&other, 2_000)] {
+            let (key, began_ms) = (key.clone(), at);
+            backlog.push(Entry::Recording { key, began_ms });
+        }
+        for number in 0..10 {
+            for key in [&mine, &other] {
+                backlog.push(Entry::Segment {
+                    key: key.clone(),
+                    row: segment(number, 10_000 + number as i64 * 2_000),
+                    target_duration_s: 2,
+                });
+            }
+        }
+        drop(backlog);
+        writing.await.expect("written");
+
+        let now = 1_000_000;
+        let of = |found: Vec<Candidate>| found.into_iter().map(|c| c.key).collect::<Vec<_>>();
+        let aged = async |age| of(catalog.aged(now, age, 10).await.expect("asked"));
+        assert_eq!(
+            aged(None).await,
+            std::slice::from_ref(&mine),
+            "by its own age"
+        );
+        assert_eq!(aged(Some(10)).await, [mine.clone(), other.clone()]);
+        assert_eq!(aged(Some(999)).await, std::slice::from_ref(&mine));
+        let large = catalog.too_large(None).await.expect("asked");
+        assert_eq!(large.len(), 1);
+        assert_eq!((large[0].1.bytes, large[0].2), (10_000, 5_000));
+        assert_eq!(
+            catalog.too_large(Some(6_000)).await.expect("asked").len(),
+            2
+        );
+        let usage = catalog.usage().await.expect("asked");
+        assert_eq!((usage.bytes, usage.target_duration_s), (20_000, 2));
+        let oldest = catalog
+            .oldest(Some(&mine.channel), 10)
+            .await
+            .expect("asked");
+        assert_eq!(of(oldest), std::slice::from_ref(&mine));
+
+        let clip = ClipRow {
+            name: "c".to_owned(),
+            start_ms: 12_000,
+            end_ms: 13_000,
+            created_ms: 1,
+        };
+        catalog
+            .put_clip(&mine.channel, &clip)
+            .await
+            .expect("written");
+        let named = catalog.named_ranges(&mine.channel, 0..now).await;
+        let named = named.expect("asked");
+        assert_eq!((named.len(), &named[0]), (1, &(12_000..13_000)));
+        let expiry = Expiry {
+            numbers: 0..4,
+            runs: vec![0..1, 2..4],
+            bytes: 3_000,
+            oldest_ms: 18_000,
+            kept: 1,
+            discontinuities: 1,
+            due_ms: 500,
+        };
+        catalog.expire(&mine, &expiry).await.expect("written");
+        let numbers = |rows: Vec<SegmentRow>| rows.iter().map(|row| row.number).collect::<Vec<_>>();
+        let listed = catalog.segments(&mine, 0..i64::MAX, 0, 100).await;
+        assert_eq!(numbers(listed.expect("asked")), [1, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(
+            of(catalog.with_kept(10).await.expect("asked")),
+            std::slice::from_ref(&mine)
+        );
+        assert_eq!(catalog.usage().await.expect("asked").withdrawn, 3_000);
+        assert_eq!(catalog.due(499, 10).await.expect("asked"), []);
+        let due = catalog.due(500, 10).await.expect("asked");
+        assert_eq!(
+            (due[0].numbers.clone(), due[0].is_all, due[0].kept),
+            (0..4, false, 1)
+        );
+        let gone = catalog.expired(&mine, 0..4, 100).await.expect("asked");
+        assert_eq!(numbers(gone.clone()), [0, 2, 3]);
+        catalog.gone(&mine, &gone).await.expect("written");
+        catalog.done(&due[0]).await.expect("written");
+        assert_eq!(catalog.due(now, 10).await.expect("asked"), []);
+        let usage = catalog.usage().await.expect("asked");
+        assert_eq!((usage.bytes, usage.withdrawn), (17_000, 0));
+        catalog.forget_recording(&mine).await.expect("written");
+        assert_eq!(aged(None).await, []);
+        let hold = HoldRow {
+            name: "h".to_owned(),
+            start_ms: 1,
+            end_ms: 2,
+            created_ms: 3,
+        };
+        catalog
+            .put_hold(&mine.channel, &hold)
+            .await
+            .expect("written");
+        assert_eq!(
+            catalog.hold(&mine.channel, "h").await.expect("asked"),
+            Some(hold)
+        );
+        assert!(
+            catalog
+                .delete_hold(&mine.channel, "h")
+                .await
+                .expect("asked")
+        );
+        assert_eq!(catalog.unsynced_retention().await.expect("asked"), []);
+    })
+    .await;
+}

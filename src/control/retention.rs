@@ -1,9 +1,9 @@
 //! Retention: which segments go, by age, by bytes, by the room that is left on the disk.
 //!
 //! News, then index, then data, the way back of what publishing does: first the recording's index
-//! says what has expired and playlists and history stop naming it ([`withdraw`]); when nobody who
+//! says what has expired and playlists and history stop naming it (`withdraw`); when nobody who
 //! loaded an older playlist can want it any more, its objects go, then its rows, and a recording of
-//! which nothing is left goes as a whole ([`remove`]). Each step is done once or again: whoever is
+//! which nothing is left goes as a whole (`remove`). Each step is done once or again: whoever is
 //! killed between two goes on by what the catalog has.
 //!
 //! What a live playlist names never expires, nor what a clip or a hold names. Candidates are found
