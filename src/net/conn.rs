@@ -210,8 +210,9 @@ impl Connection {
     /// Reads or waits once; false when the peer has hung up.
     async fn turn(&mut self) -> Result<bool, Error> {
         let publishing = self.session.stage() == Stage::Publishing;
-        if !publishing {
-            self.counted = None;
+        if !publishing && self.counted.take().is_some() {
+            // Its publish has ended: as much time as a newcomer has to hang up, or to publish again.
+            self.opened = clock::monotonic();
         }
         self.socket.choose(&self.pace, self.urgent || !publishing)?;
         let deadline = self.deadline();

@@ -181,6 +181,24 @@ fn every_way_to_stop_ends_alike() {
     );
 }
 
+/// Encoders say that they stop and hang up a little later: nobody was a stranger.
+#[test]
+fn who_has_published_may_take_a_moment_to_hang_up() {
+    let data = tempfile::tempdir().expect("a folder for the server");
+    let server = Server::start(data.path(), &[("rtmp.publish_timeout", "2s")]);
+    let mut raw = Raw::connect(&server.rtmp_address());
+    assert_eq!(raw.publish("live", "leaves"), "NetStream.Publish.Start");
+    raw.send(&raw::tags(&PLAIN), 1_000);
+    sleep(3 * SECOND);
+    raw.command(1, "closeStream", &[5]);
+    sleep(SECOND);
+    raw.until_closed_after_shutdown();
+    crate::support::wait_for("the end in the log", LATE_MAX, || {
+        (!server.log_lines("publish ended").is_empty()).then_some(())
+    });
+    assert_eq!(server.log_lines("before it published"), [""; 0]);
+}
+
 impl Raw {
     fn until_closed_after_shutdown(&mut self) {
         self.socket.shutdown(Shutdown::Write).expect("a socket");
