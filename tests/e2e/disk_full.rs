@@ -13,9 +13,10 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-const DISK: usize = 3 << 20;
-/// Leaves room for some seconds of the clip.
-const BALLAST: usize = DISK - (500 << 10);
+/// Room for the clip and for a catalog with its log.
+const DISK: usize = 6 << 20;
+/// What the ballast leaves: room for some seconds of the clip.
+const LEFT: u64 = 400 << 10;
 /// More than a segment that is given up leaves free for a moment.
 const RESERVE: &str = "300KiB";
 /// Long enough to fill what the ballast leaves, and to lose some segments.
@@ -35,6 +36,12 @@ impl Mounted {
 
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// Bytes that may still be written.
+    fn free(&self) -> u64 {
+        let found = rustix::fs::statvfs(self.path()).expect("a file system");
+        found.f_bavail * found.f_frsize
     }
 }
 
@@ -59,7 +66,9 @@ fn a_full_disk_makes_gaps_and_recovers_by_itself() {
         (reply.status == 200).then_some(())
     });
     let ballast = disk.path().join("ballast");
-    std::fs::write(&ballast, vec![1; BALLAST]).expect("there is room for it");
+    let free = disk.free().checked_sub(LEFT).expect("more than that is free");
+    let ballast_len = usize::try_from(free).expect("a small disk");
+    std::fs::write(&ballast, vec![1; ballast_len]).expect("there is room for it");
     sleep(FULL_AFTER);
     let (status, text) = readiness(&server);
     assert_eq!(status, 200, "running pushes and viewers are served: {text}");
