@@ -66,7 +66,10 @@ fn a_full_disk_makes_gaps_and_recovers_by_itself() {
         (reply.status == 200).then_some(())
     });
     let ballast = disk.path().join("ballast");
-    let free = disk.free().checked_sub(LEFT).expect("more than that is free");
+    let free = disk
+        .free()
+        .checked_sub(LEFT)
+        .expect("more than that is free");
     let ballast_len = usize::try_from(free).expect("a small disk");
     std::fs::write(&ballast, vec![1; ballast_len]).expect("there is room for it");
     sleep(FULL_AFTER);
