@@ -22,12 +22,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Room for muxed bytes: what does not fit is handed over before the part ends. Bounds a session's
 /// memory, and the same room is used again once its bytes are written.
-pub const BLOCK_BYTES: usize = 96 << 10;
+pub const BLOCK_BYTES: usize = 64 << 10;
 /// Length of a segment: one that grows beyond it is cut without a key frame. At 200 Mbit/s it holds ten
 /// seconds.
 pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
 /// A frame takes at most so much more room as packets than as it came, beside its share of headers.
 const PACKETS_PER_FRAME: usize = 3;
+
+/// A key frame that is later than this does not follow the distance of those before it.
+const KEY_FRAME_LATE_MAX: Duration = Duration::from_ms(200);
 
 /// What is to be done, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -166,14 +169,14 @@ impl Pipeline {
         }
     }
 
-    /// Whether a key frame that would end the segment is expected within `time`, by the distance of
-    /// the last two.
-    pub fn key_frame_is_due(&self, time: Duration) -> bool {
-        let (Some(keys), Some(now)) = (self.keys, self.timeline.end()) else {
-            return false;
-        };
+    /// How long after the newest media a key frame should come that would end the segment, by the
+    /// distance of the last two; `None` if none is expected.
+    pub fn key_frame_due(&self) -> Option<Duration> {
+        let (keys, now) = (self.keys?, self.timeline.end()?);
         let expected = keys.last + keys.apart;
-        expected - now <= time && self.segmenter.would_end_at(expected.max(now))
+        let overdue = now - expected > KEY_FRAME_LATE_MAX;
+        let ends = !overdue && self.segmenter.would_end_at(expected.max(now));
+        ends.then(|| (expected - now).max(Duration::ZERO))
     }
 
     /// The same with a limit that a test can reach.

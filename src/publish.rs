@@ -3,29 +3,29 @@
 //! Carries out the effects of the pipeline in their order, on the disk, in the recording's index and
 //! in its playlists. Decides nothing about protocol, media or rights: it asks those who do.
 
+mod output;
 mod quota;
 mod told;
 
+pub use output::GATHERED_MAX;
 pub use quota::Quota;
 
 use crate::clock;
 use crate::control::Control;
 use crate::control::auth::{Asked, Denied, Door, Presented};
-use crate::control::journal::{Line, Marker, SegmentLine};
-use crate::control::ledger::Ledger;
+use crate::control::journal::Line;
 use crate::control::live::{Claim, Ending, Publisher};
-use crate::control::meter::{Counts, Kind};
-use crate::control::recording::Recording;
+use crate::control::meter::{Counts, Kind, Taken};
 use crate::flv::{self, TagKind};
 use crate::id::ChannelId;
-use crate::media::{Rope, Segment};
+use crate::media::{Rope, WallTime};
 use crate::metrics;
 use crate::net::{
     self, Accepted, Budget, Connection, Event, Message, MessageKind, Pace, Place, Progress,
     PublishRequest, Refusal, StreamId, Timeouts,
 };
-use crate::pipeline::{Effect, Pipeline, Policy};
-use crate::store::disk::{WriteError, Writer};
+use crate::pipeline::{Pipeline, Policy};
+use output::Output;
 use quota::{Account, Excess, Verdict};
 use std::fmt;
 use std::net::SocketAddr;
@@ -33,7 +33,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use told::Told;
 
 /// After a refusal a connection waits so long before it says so: whoever tries keys tries slowly.
 const REFUSAL_DELAY: Duration = Duration::from_millis(200);
@@ -197,6 +196,10 @@ struct Publishing {
     output: Output,
     pipeline: Pipeline,
     account: Account,
+    /// When the bytes came that are being taken.
+    now: WallTime,
+    /// What the meter does not know yet.
+    taken: Vec<Taken>,
 }
 
 impl Publishing {
@@ -233,6 +236,8 @@ impl Publishing {
             output,
             account: Account::new(settings.quota, clock::monotonic()),
             pipeline: Pipeline::new(policy_of(&claim, settings.policy), begin),
+            now: clock::now(),
+            taken: Vec::new(),
             claim,
         }
     }
@@ -263,11 +268,10 @@ impl Publishing {
             let event = match connection.poll() {
                 Some(event) => Ok(Some(event)),
                 None => {
-                    connection.expect(
-                        self.pipeline
-                            .key_frame_is_due(Connection::patience().into()),
-                    );
-                    tokio::select! {
+                    self.report();
+                    let due = self.pipeline.key_frame_due();
+                    connection.expect(due.map(Into::into));
+                    let event = tokio::select! {
                         biased;
                         ending = &mut told, if asked_to_go.is_none() => {
                             if ending != Ending::Shutdown || !connection.ask_to_reconnect(SHUTDOWN) {
@@ -278,7 +282,9 @@ impl Publishing {
                         }
                         () = over(asked_to_go) => return End::Told(Ending::Shutdown),
                         event = connection.next() => event,
-                    }
+                    };
+                    self.now = clock::now();
+                    event
                 }
             };
             match event {
@@ -330,21 +336,30 @@ impl Publishing {
             MessageKind::Video => TagKind::Video,
             MessageKind::Data => TagKind::Data,
         };
-        let now = clock::now();
         let body = Rope::from(message.payload);
-        let len = body.len();
-        let pushed = self.pipeline.push(kind, message.timestamp, body, now);
+        self.taken.push(Taken {
+            kind: match message.kind {
+                MessageKind::Audio => Kind::Audio,
+                MessageKind::Video => Kind::Video,
+                MessageKind::Data => Kind::Data,
+            },
+            len: body.len(),
+            timestamp_ms: message.timestamp,
+        });
+        let pushed = self.pipeline.push(kind, message.timestamp, body, self.now);
         self.output.carry_out(&mut self.pipeline).await;
-        let counts = self.counts();
-        let kind = match message.kind {
-            MessageKind::Audio => Kind::Audio,
-            MessageKind::Video => Kind::Video,
-            MessageKind::Data => Kind::Data,
-        };
-        let meter = self.claim.meter();
-        meter.take(kind, len, message.timestamp, now, counts);
-        self.claim.ledger().counted(counts);
         pushed
+    }
+
+    /// Tells the meter and the ledger what has come: once for all messages that came at one time.
+    fn report(&mut self) {
+        if self.taken.is_empty() {
+            return;
+        }
+        let counts = self.counts();
+        self.claim.meter().take(&self.taken, self.now, counts);
+        self.claim.ledger().counted(counts);
+        self.taken.clear();
     }
 
     fn counts(&self) -> Counts {
@@ -362,9 +377,10 @@ impl Publishing {
 
     /// The last segment is written and listed before anybody else may have the channel.
     async fn finish(mut self, end: &End) {
+        self.report();
         self.pipeline.finish(clock::now());
         self.output.carry_out(&mut self.pipeline).await;
-        self.output.told.tell(&self.pipeline);
+        self.output.tell(&self.pipeline);
         let stats = self.pipeline.stats();
         let counts = self.counts();
         let dropped = counts.dropped;
@@ -414,125 +430,6 @@ fn policy_of(claim: &Claim, server: Policy) -> Policy {
         max: server.max.max(target),
         part: server.part.min(target),
     }
-}
-
-/// Where effects go: segments to the disk, lines to the index, news to the playlists.
-struct Output {
-    writer: Writer,
-    recording: Arc<Recording>,
-    ledger: Ledger,
-    /// Lines that go to the index with the next segment: without one they are not worth a folder.
-    notes: String,
-    any: bool,
-    told: Told,
-}
-
-impl Output {
-    fn new(writer: Writer, recording: Arc<Recording>, ledger: Ledger) -> Self {
-        Self {
-            writer,
-            recording,
-            ledger,
-            notes: String::new(),
-            any: false,
-            told: Told::default(),
-        }
-    }
-
-    fn note(&mut self, line: &Line) {
-        self.notes += &line.to_text();
-    }
-
-    async fn carry_out(&mut self, pipeline: &mut Pipeline) {
-        while let Some(effect) = pipeline.poll() {
-            match effect {
-                Effect::Tracks(tracks) => {
-                    self.note(&Line::Tracks((&tracks).into()));
-                    self.recording.set_tracks(&tracks);
-                    self.ledger.tracks(&tracks);
-                }
-                Effect::Open(segment) => self.open(&segment).await,
-                Effect::Write(bytes) => self.writer.append(bytes).await,
-                Effect::Part(_) => {
-                    self.writer.end_part().await;
-                    self.told.tell(pipeline);
-                }
-                Effect::Segment {
-                    segment,
-                    target_duration_s,
-                } => self.store(segment, target_duration_s).await,
-            }
-        }
-    }
-
-    async fn open(&mut self, segment: &Segment) {
-        let key = self.recording.key();
-        let object = self.recording.segment_object(segment.number);
-        let marker = Marker {
-            open: SegmentLine::new(segment, 0),
-            lines: self.notes.clone(),
-            counted: self.ledger.so_far(),
-        };
-        self.writer
-            .open(object, key.marker(), marker.to_text())
-            .await;
-    }
-
-    /// Data, then index, then news: the bytes get their name, the index its line, the playlist its entry.
-    async fn store(&mut self, segment: Segment, target_duration_s: u32) {
-        let index = self.recording.key().journal();
-        let notes = std::mem::take(&mut self.notes);
-        let gap = Segment {
-            gap: true,
-            ..segment.clone()
-        };
-        let stored = notes.clone() + &Line::segment(&segment, target_duration_s).to_text();
-        let lost = notes + &Line::segment(&gap, target_duration_s).to_text();
-        self.any = true;
-        let recording = self.recording.clone();
-        let ledger = self.ledger.clone();
-        let news = move |result: Result<(), WriteError>| match result {
-            Ok(()) => {
-                recording.list(segment.clone(), target_duration_s);
-                metrics::SEGMENTS.add(1);
-                ledger.segment(&segment, target_duration_s);
-            }
-            Err(error) => {
-                let number = segment.number;
-                tracing::error!(
-                    recording = %recording.key(), number, error = %chain(&error),
-                    "segment is lost; the playlist shows a gap"
-                );
-                recording.list(gap.clone(), target_duration_s);
-                metrics::GAPS.add(1);
-                ledger.segment(&gap, target_duration_s);
-            }
-        };
-        self.writer.finish(index, stored, lost, news).await;
-    }
-
-    /// Waits until everything is on the disk and listed.
-    async fn finish(mut self) {
-        if self.any && !self.notes.is_empty() {
-            let index = self.recording.key().journal();
-            let recording = self.recording.clone();
-            let news = move |result: Result<(), WriteError>| {
-                if let Err(error) = result {
-                    tracing::error!(recording = %recording.key(), error = %chain(&error), "the end of the session is not in the index");
-                }
-            };
-            self.writer
-                .line(index, std::mem::take(&mut self.notes), news)
-                .await;
-        }
-        self.writer.flush().await;
-    }
-}
-
-/// An error and its causes as one sentence.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl fmt::Display for End {

@@ -7,6 +7,7 @@ use crate::config::{self, Config};
 use crate::control::PLAYLIST_BYTES;
 use crate::net::{CONNECTION_BYTES, FREE_BYTES};
 use crate::pipeline::{BLOCK_BYTES, SEGMENT_BYTES_MAX};
+use crate::publish::GATHERED_MAX;
 use crate::store::disk::QUEUED_BYTES_MAX;
 use crate::{http, rtmp};
 
@@ -31,7 +32,8 @@ pub(super) fn terms(config: &Config) -> Vec<Term> {
     };
     let rtmp_connections = config.rtmp.connections_max as u64 + oss;
     let http_connections = config.http.connections_max as u64 + oss;
-    let a_publisher = CONNECTION_BYTES + rtmp::SESSION_BYTES_MAX + 2 * (FREE_BYTES + BLOCK_BYTES);
+    let a_publisher =
+        CONNECTION_BYTES + rtmp::SESSION_BYTES_MAX + 2 * (FREE_BYTES + BLOCK_BYTES) + GATHERED_MAX;
     let an_answer = http::ANSWER_BYTES_MAX as u64;
     let remote = !config.store.url.starts_with("file:");
     let uploads = if remote {

@@ -71,9 +71,20 @@ struct Second {
     frames: u64,
 }
 
+/// A message that has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// What it carries.
+    pub kind: Kind,
+    /// Its bytes.
+    pub len: usize,
+    /// Its time on the wire.
+    pub timestamp_ms: u32,
+}
+
 impl Meter {
-    /// A message has come.
-    pub fn take(&self, kind: Kind, len: usize, timestamp_ms: u32, now: WallTime, counts: Counts) {
+    /// These messages have come, in this order; with them it is so many.
+    pub fn take(&self, messages: &[Taken], now: WallTime, counts: Counts) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = now.unix_ms().div_euclid(1000);
         state.first_s.get_or_insert(at);
@@ -85,9 +96,14 @@ impl Meter {
                 ..Second::default()
             };
         }
-        second.bytes[kind as usize] += len as u64;
         second.frames = counts.video_frames;
-        state.arrived(kind, now.unix_ms() - i64::from(timestamp_ms));
+        for message in messages {
+            second.bytes[message.kind as usize] += message.len as u64;
+        }
+        for message in messages {
+            let sent_ms = i64::from(message.timestamp_ms);
+            state.arrived(message.kind, now.unix_ms() - sent_ms);
+        }
     }
 
     /// The totals.
@@ -157,13 +173,21 @@ mod tests {
     fn rates_are_of_the_last_whole_seconds() {
         let meter = Meter::default();
         let mut counts = Counts::default();
+        let take = |kind, len, timestamp_ms, now, counts| {
+            let message = Taken {
+                kind,
+                len,
+                timestamp_ms,
+            };
+            meter.take(&[message], now, counts);
+        };
         let at = |ms: i64| WallTime::from_unix_ms(1_000_000 + ms);
         assert_eq!(meter.rates(at(0)), Rates::default());
         for frame in 0..250_u32 {
             let ms = frame * 40;
             counts.video_frames += 1;
-            meter.take(Kind::Video, 1000, ms, at(ms.into()), counts);
-            meter.take(Kind::Audio, 100, ms, at(ms.into()), counts);
+            take(Kind::Video, 1000, ms, at(ms.into()), counts);
+            take(Kind::Audio, 100, ms, at(ms.into()), counts);
         }
         let rates = meter.rates(at(10_000));
         assert_eq!(
@@ -172,15 +196,15 @@ mod tests {
         );
         assert_eq!((rates.frame_rate, rates.jitter_ms), (25.0, 0.0));
         assert_eq!(meter.counts(), counts);
-        meter.take(Kind::Video, 1000, 10_000, at(10_000), counts);
+        take(Kind::Video, 1000, 10_000, at(10_000), counts);
         assert_eq!(
             meter.rates(at(10_000)).frame_rate,
             25.0,
             "the running second does not count"
         );
         assert_eq!(meter.rates(at(60_000)).video_bit_rate, 0, "it fell silent");
-        meter.take(Kind::Video, 1, 10_000, at(60_016), counts);
-        meter.take(Kind::Video, 1, 10_040, at(60_072), counts);
+        take(Kind::Video, 1, 10_000, at(60_016), counts);
+        take(Kind::Video, 1, 10_040, at(60_072), counts);
         assert_eq!(
             meter.rates(at(60_100)).jitter_ms,
             1.0,

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use std::fmt;
 
 /// The slices of a rope; a message that came in one piece has one and needs no allocation.
-pub type Slices = SmallVec<[Bytes; 2]>;
+pub type Slices = SmallVec<[Bytes; 4]>;
 
 /// A run of bytes made of slices of shared buffers. Cloning and slicing copy no byte.
 #[derive(Clone, Default)]

@@ -111,6 +111,14 @@ impl From<std::time::Duration> for Duration {
     }
 }
 
+/// What is less than none becomes none.
+impl From<Duration> for std::time::Duration {
+    fn from(value: Duration) -> Self {
+        let ticks = u64::try_from(value.0).unwrap_or(0);
+        Self::from_nanos(ticks.saturating_mul(100_000) / 9)
+    }
+}
+
 impl WallTime {
     /// From milliseconds since the Unix epoch.
     pub const fn from_unix_ms(ms: i64) -> Self {

@@ -3,7 +3,8 @@
 //! Whoever holds the connection asks for the next event and answers it; nothing runs beside that.
 
 use super::budget::{Budget, Share};
-use super::socket::{Arrived, BEAT, Counted, Pace, READ_BYTES_MAX, Socket};
+use super::room;
+use super::socket::{Arrived, Counted, Pace, Socket};
 use super::stream::Stream;
 use crate::clock;
 use crate::rtmp::{self, Event, Refusal, Session, Stage, StreamId};
@@ -16,13 +17,15 @@ use std::time::{Duration, Instant};
 /// Answers that a peer has not read. A publisher that never reads gets no more than acknowledgements,
 /// some bytes for every few megabytes that it sends, so this is reached by abuse only.
 const UNREAD_BYTES_MAX: usize = 256 << 10;
+/// What is waited for may come so much earlier than its timestamp says.
+const EARLY: Duration = Duration::from_millis(15);
 /// How long answers that the socket did not take wait to be offered again.
 const RETRY: Duration = Duration::from_millis(50);
 /// How long the last words may take, and how long the peer has to hang up after them.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What a connection holds at most beside its session: what is read at once, answers, its task.
-pub const CONNECTION_BYTES: usize = READ_BYTES_MAX + UNREAD_BYTES_MAX + (64 << 10);
+pub const CONNECTION_BYTES: usize = room::BYTES + UNREAD_BYTES_MAX + (64 << 10);
 
 /// How long a peer may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,7 +81,7 @@ pub struct Connection {
     pace: Pace,
     /// While a publish runs.
     counted: Option<Counted>,
-    urgent: bool,
+    wanted: Option<Instant>,
     output: VecDeque<Bytes>,
     unread: usize,
     opened: Instant,
@@ -107,7 +110,7 @@ impl Connection {
             timeouts,
             pace,
             counted: None,
-            urgent: false,
+            wanted: None,
             output: VecDeque::new(),
             unread: 0,
             opened,
@@ -156,12 +159,6 @@ impl Connection {
         self.session.poll_event()
     }
 
-    /// Whether the bytes to come are waited for: then they are read when they come, and not at the
-    /// beat at which many publishers are read.
-    pub fn expect(&mut self, urgent: bool) {
-        self.urgent = urgent;
-    }
-
     /// The caller holds so many bytes of messages that it has taken.
     pub fn holds(&mut self, taken: usize) -> Result<(), Error> {
         let max = self.budget.max();
@@ -171,9 +168,10 @@ impl Connection {
         }
     }
 
-    /// How long bytes may wait before they are read.
-    pub const fn patience() -> Duration {
-        BEAT
+    /// Tells how long after the bytes that came last something should come that is waited for:
+    /// that is read when it comes, and not at the beat at which many publishers are read.
+    pub fn expect(&mut self, within: Option<Duration>) {
+        self.wanted = within.map(|within| self.heard + within.saturating_sub(EARLY));
     }
 
     /// Lets the publish begin.
@@ -214,18 +212,19 @@ impl Connection {
             // Its publish has ended: as much time as a newcomer has to hang up, or to publish again.
             self.opened = clock::monotonic();
         }
-        self.socket.choose(&self.pace, self.urgent || !publishing)?;
+        let publisher = self.counted.as_ref();
+        self.socket.choose(publisher, self.wanted)?;
         let deadline = self.deadline();
         let until = match self.output.is_empty() {
             true => deadline,
             false => deadline.min(clock::monotonic() + RETRY),
         };
-        match self.socket.read(&self.pace, until).await? {
+        match self.socket.read(publisher, self.wanted, until).await? {
             Arrived::Bytes(input) => {
                 self.heard = clock::monotonic();
                 self.pinged = false;
                 // Reported after the events that the same bytes brought.
-                self.failed = self.session.handle_input(input.freeze()).err();
+                self.failed = self.session.handle_input(input).err();
                 self.holds(0)?;
             }
             Arrived::Nothing if clock::monotonic() >= deadline => self.wake()?,

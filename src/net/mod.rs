@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod listener;
 mod lobby;
 mod proxy;
+mod room;
 mod socket;
 mod stream;
 mod tls;

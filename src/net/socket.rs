@@ -2,31 +2,33 @@
 //!
 //! A publisher sends some 75 small writes a second. Each wakes the runtime, and at hundreds of
 //! publishers that is most of what they cost. So when there are many, their sockets are taken out of
-//! the runtime's watch and read at a common beat: a few larger reads, many connections at one waking.
+//! the runtime's watch and read at a beat: a few larger reads, many connections at one waking.
 //! `benches/compare/compare.py --publishers 200` shows what it is worth.
 
+use super::room;
 use super::stream::Stream;
 use crate::clock;
-use bytes::BytesMut;
+use bytes::Bytes;
+use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 /// Time between two readings at a beat: what is received waits in the kernel for at most this.
-pub(super) const BEAT: Duration = Duration::from_millis(60);
+const BEAT: Duration = Duration::from_millis(100);
+/// Connections read at so many different times within a beat, or all would want the processor at once.
+const PHASES: usize = 8;
 /// Publishers from which on it pays to read at a beat. Fewer cost nothing worth saving.
 const PUBLISHERS_MIN: usize = 8;
-/// A peer that sends this much in one beat fills its kernel buffer: it is read when it sends.
-const BURST_BYTES: usize = 128 << 10;
-/// Room of a read, least and most; it follows what comes.
-const READ_BYTES_MIN: usize = 8 << 10;
-pub(super) const READ_BYTES_MAX: usize = 256 << 10;
+/// How long a peer that filled two readings in one beat, and so may fill its kernel buffer, is read
+/// as soon as it sends.
+const BURST: Duration = Duration::from_secs(1);
 
 /// How many publish now, and when the beat falls. Shared by all connections.
 #[derive(Clone, Debug)]
@@ -35,17 +37,23 @@ pub struct Pace(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     publishers: AtomicUsize,
+    /// Publishers so far: neighbours are read at different times.
+    counted: AtomicUsize,
     epoch: Instant,
 }
 
 /// One publisher, counted until it is dropped.
 #[derive(Debug)]
-pub(super) struct Counted(Pace);
+pub(super) struct Counted {
+    pace: Pace,
+    phase: Duration,
+}
 
 impl Default for Pace {
     fn default() -> Self {
         Self(Arc::new(Inner {
             publishers: AtomicUsize::new(0),
+            counted: AtomicUsize::new(0),
             epoch: clock::monotonic(),
         }))
     }
@@ -54,32 +62,42 @@ impl Default for Pace {
 impl Pace {
     pub(super) fn count(&self) -> Counted {
         self.0.publishers.fetch_add(1, Ordering::Relaxed);
-        Counted(self.clone())
+        let phase = self.0.counted.fetch_add(1, Ordering::Relaxed) % PHASES;
+        Counted {
+            pace: self.clone(),
+            phase: BEAT * u32::try_from(phase).unwrap_or(0) / PHASES as u32,
+        }
     }
+}
 
+impl Counted {
     fn is_worth_it(&self) -> bool {
-        self.0.publishers.load(Ordering::Relaxed) >= PUBLISHERS_MIN
+        self.pace.0.publishers.load(Ordering::Relaxed) >= PUBLISHERS_MIN
     }
 
-    /// The next beat after `now`: the same for all, so that one waking serves many.
+    /// The next beat after `now`: the same for all of a phase, so that one waking serves many.
     fn next(&self, now: Instant) -> Instant {
-        let since = now.saturating_duration_since(self.0.epoch).as_nanos();
+        let first = self.pace.0.epoch + self.phase;
+        let since = now.saturating_duration_since(first).as_nanos();
         let beats = since / BEAT.as_nanos() + 1;
         let until = u64::try_from(beats * BEAT.as_nanos()).unwrap_or(u64::MAX);
-        self.0.epoch + Duration::from_nanos(until)
+        first + Duration::from_nanos(until)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.publishers.fetch_sub(1, Ordering::Relaxed);
+        self.pace.0.publishers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A socket and how it is read.
 pub(super) struct Socket {
     mode: Mode,
-    room: usize,
+    /// The last reading may have left something behind.
+    more: bool,
+    /// A burst is over then.
+    burst_until: Option<Instant>,
 }
 
 enum Mode {
@@ -94,7 +112,7 @@ enum Mode {
 /// What a reading brought.
 pub(super) enum Arrived {
     /// Bytes, at least one.
-    Bytes(BytesMut),
+    Bytes(Bytes),
     /// Nothing yet.
     Nothing,
     /// The peer has hung up.
@@ -108,13 +126,22 @@ impl Socket {
                 Stream::Plain(stream) => Mode::Watched(stream),
                 Stream::Tls(stream) => Mode::Tls(stream),
             },
-            room: READ_BYTES_MIN,
+            more: false,
+            burst_until: None,
         }
     }
 
-    /// Reads at a beat if that pays and nothing urgent is expected, else as soon as bytes come.
-    pub(super) fn choose(&mut self, pace: &Pace, urgent: bool) -> io::Result<()> {
-        let beat = !urgent && self.room < BURST_BYTES && pace.is_worth_it();
+    /// Reads a publisher at its beat if that pays, until `wanted`, from when on bytes are read as
+    /// soon as they come. Everybody else is read as soon as bytes come.
+    pub(super) fn choose(
+        &mut self,
+        publisher: Option<&Counted>,
+        wanted: Option<Instant>,
+    ) -> io::Result<()> {
+        let now = clock::monotonic();
+        let bursts = self.burst_until.is_some_and(|until| now < until);
+        let urgent = wanted.is_some_and(|at| at <= now);
+        let beat = !urgent && !bursts && publisher.is_some_and(Counted::is_worth_it);
         self.mode = match std::mem::replace(&mut self.mode, Mode::Gone) {
             Mode::Watched(stream) if beat => Mode::AtBeat(stream.into_std()?),
             Mode::AtBeat(stream) if !beat => Mode::Watched(TcpStream::from_std(stream)?),
@@ -123,76 +150,64 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits for bytes, for the beat, or until `deadline`. Cancelling it loses nothing.
-    pub(super) async fn read(&mut self, pace: &Pace, deadline: Instant) -> io::Result<Arrived> {
-        match &mut self.mode {
+    /// Waits for bytes, for the beat, until bytes are `wanted` or until `deadline`. Cancelling it
+    /// loses nothing.
+    pub(super) async fn read(
+        &mut self,
+        publisher: Option<&Counted>,
+        wanted: Option<Instant>,
+        deadline: Instant,
+    ) -> io::Result<Arrived> {
+        let read = match &mut self.mode {
             Mode::Watched(stream) => {
                 let readable = tokio::time::timeout_at(deadline.into(), stream.readable()).await;
                 let Ok(readable) = readable else {
                     return Ok(Arrived::Nothing);
                 };
                 readable?;
-                // Only now: a connection that waits holds no buffer.
-                let mut buffer = BytesMut::with_capacity(self.room);
-                let read = match stream.try_read_buf(&mut buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        return Ok(Arrived::Nothing);
-                    }
-                    other => other?,
-                };
-                self.fit(read);
-                Ok(if read == 0 {
-                    Arrived::End
-                } else {
-                    Arrived::Bytes(buffer)
-                })
+                room::read(|room| stream.try_read(room))
             }
             Mode::AtBeat(stream) => {
-                let next = pace.next(clock::monotonic()).min(deadline);
-                tokio::time::sleep_until(next.into()).await;
-                let mut buffer = BytesMut::zeroed(self.room);
-                let mut read = 0;
-                loop {
-                    match stream.read(&mut buffer[read..]) {
-                        Ok(0) if read == 0 => return Ok(Arrived::End),
-                        // An end behind bytes is seen again at the next reading.
-                        Ok(0) => break,
-                        Ok(more) => read += more,
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) if read == 0 => return Err(error),
-                        Err(_) => break,
-                    }
-                    if read < buffer.len() || buffer.len() >= READ_BYTES_MAX {
-                        break;
-                    }
-                    buffer.resize(buffer.len() * 2, 0);
+                if !self.more {
+                    let now = clock::monotonic();
+                    let beat = publisher.map_or(now, |publisher| publisher.next(now));
+                    let until = wanted.map_or(beat, |wanted| wanted.min(beat)).min(deadline);
+                    tokio::time::sleep_until(until.into()).await;
                 }
-                self.fit(read);
-                buffer.truncate(read);
-                Ok(if read == 0 {
-                    Arrived::Nothing
-                } else {
-                    Arrived::Bytes(buffer)
-                })
+                room::read(|room| stream.read(room))
             }
             Mode::Tls(stream) => {
-                let mut buffer = BytesMut::with_capacity(self.room);
-                let read = stream.read_buf(&mut buffer);
-                let read = match tokio::time::timeout_at(deadline.into(), read).await {
+                let read = poll_fn(|cx| read_tls(stream, cx));
+                match tokio::time::timeout_at(deadline.into(), read).await {
                     Err(_) => return Ok(Arrived::Nothing),
                     // Hung up without TLS's own goodbye, as most encoders do.
-                    Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
-                    Ok(read) => read?,
-                };
-                self.fit(read);
-                Ok(match read {
-                    0 => Arrived::End,
-                    _ => Arrived::Bytes(buffer),
-                })
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        return Ok(Arrived::End);
+                    }
+                    Ok(read) => read,
+                }
             }
-            Mode::Gone => Ok(Arrived::End),
+            Mode::Gone => return Ok(Arrived::End),
+        };
+        let read = match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.more = false;
+                return Ok(Arrived::Nothing);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                return Ok(Arrived::Nothing);
+            }
+            other => other?,
+        };
+        let full = read.len() >= room::BYTES;
+        if full && self.more {
+            self.burst_until = Some(clock::monotonic() + BURST);
         }
+        self.more = full;
+        Ok(match read.is_empty() {
+            true => Arrived::End,
+            false => Arrived::Bytes(read),
+        })
     }
 
     /// Sends what TLS has enciphered and the socket did not take.
@@ -241,14 +256,19 @@ impl Socket {
         while stream.read(&mut sink).await? > 0 {}
         Ok(())
     }
+}
 
-    /// Room for the next read: twice what came if it was full, less if it stays half empty.
-    fn fit(&mut self, read: usize) {
-        if read >= self.room {
-            self.room = (read * 2).min(READ_BYTES_MAX);
-        } else if read < self.room / 4 {
-            self.room = (self.room / 2).max(READ_BYTES_MIN);
+fn read_tls(stream: &mut TlsStream<TcpStream>, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    let read = room::read(|room| {
+        let mut room = ReadBuf::new(room);
+        match Pin::new(stream).poll_read(cx, &mut room) {
+            Poll::Ready(read) => read.map(|()| room.filled().len()),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
+    });
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        read => Poll::Ready(read),
     }
 }
 

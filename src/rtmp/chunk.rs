@@ -21,9 +21,6 @@ const EXTENDED: u32 = 0xff_ffff;
 const SLICE_LEN_MIN: usize = 1024;
 /// First room for a message that is copied together; later its room follows what has arrived, never what was declared.
 const ASSEMBLY_LEN_MIN: usize = 4096;
-/// After so many bytes of other messages an unfinished one is copied out of the read buffers, which it would
-/// keep alive otherwise.
-pub(super) const PINNED_BYTES_MAX: u64 = 1 << 20;
 
 /// Puts the messages of one connection together.
 pub(super) struct Reader {
@@ -37,8 +34,6 @@ pub(super) struct Reader {
     pending: Pending,
     /// Bytes of unfinished messages, all streams together.
     partial: usize,
-    /// Bytes given to [`Reader::read`] since the beginning, those of the present input included.
-    received: u64,
 }
 
 /// One chunk stream: the last header, from which the next ones inherit, and the unfinished message.
@@ -57,11 +52,9 @@ struct ChunkStream {
     continuation: Option<u8>,
     /// Bytes that the present message lacks; 0 between messages.
     missing: usize,
-    /// [`Reader::received`] when the present message began.
-    began: u64,
-    /// Keep nothing of this message in its read buffers any more.
-    copying: bool,
     slices: Payload,
+    /// So many of them, the first, are not in the read buffer.
+    owned: usize,
     /// What comes behind `slices`.
     tail: BytesMut,
 }
@@ -97,7 +90,6 @@ impl Reader {
             open: None,
             pending: Pending::default(),
             partial: 0,
-            received: 0,
         }
     }
 
@@ -130,20 +122,12 @@ impl Reader {
         }
     }
 
-    /// Tells that `len` bytes are about to be read.
-    pub(super) fn begin_input(&mut self, len: usize) {
-        self.received = self.received.saturating_add(len as u64);
-    }
-
-    /// Tells that the input was read to its end: lets go of old read buffers.
+    /// Tells that the input was read to its end: what is unfinished is copied out of it, so that its
+    /// buffer is free for the next.
     pub(super) fn end_input(&mut self) {
-        if self.partial == 0 {
-            return;
+        if self.partial > 0 {
+            self.streams.iter_mut().for_each(ChunkStream::unpin);
         }
-        let old = self.received.saturating_sub(PINNED_BYTES_MAX);
-        let held = self.streams.iter_mut().filter(|stream| stream.missing > 0);
-        held.filter(|stream| stream.began < old && !stream.copying)
-            .for_each(ChunkStream::unpin);
     }
 
     /// Consumes `input` up to the end of the next message. `None`: it is consumed, and the message goes on.
@@ -292,7 +276,6 @@ impl Reader {
                 });
             }
             stream.missing = stream.length as usize;
-            stream.began = self.received;
         }
         Ok((index, stream.missing.min(self.chunk_size as usize)))
     }
@@ -348,9 +331,8 @@ impl ChunkStream {
             extended: None,
             continuation: None,
             missing: 0,
-            began: 0,
-            copying: false,
             slices: Payload::new(),
+            owned: 0,
             tail: BytesMut::new(),
         }
     }
@@ -409,7 +391,7 @@ impl ChunkStream {
     fn take(&mut self, left: usize, input: &mut Bytes) -> usize {
         let taken = left.min(input.len());
         let whole = taken == self.length as usize;
-        if taken > 0 && !self.copying && (taken >= SLICE_LEN_MIN || whole) {
+        if taken > 0 && (taken >= SLICE_LEN_MIN || whole) {
             self.cut_tail();
             self.slices.push(input.split_to(taken));
         } else {
@@ -426,7 +408,7 @@ impl ChunkStream {
 
     fn finish(&mut self) -> RawMessage {
         self.cut_tail();
-        self.copying = false;
+        self.owned = 0;
         RawMessage {
             type_id: self.type_id,
             stream: self.stream,
@@ -442,20 +424,25 @@ impl ChunkStream {
         }
     }
 
-    /// Copies the present message out of its read buffers, once.
+    /// Copies what has come of the present message out of the read buffer, each byte once.
     fn unpin(&mut self) {
+        if self.slices.len() == self.owned {
+            return;
+        }
         self.cut_tail();
-        let mut copy = BytesMut::new();
-        self.slices
-            .drain(..)
-            .for_each(|slice| copy.extend_from_slice(&slice));
-        self.tail = copy;
-        self.copying = true;
+        let pinned = self.slices.get(self.owned..).unwrap_or_default();
+        let mut copy = BytesMut::with_capacity(pinned.iter().map(Bytes::len).sum());
+        pinned
+            .iter()
+            .for_each(|slice| copy.extend_from_slice(slice));
+        self.slices.truncate(self.owned);
+        self.slices.push(copy.freeze());
+        self.owned = self.slices.len();
     }
 
     fn clear(&mut self) {
         self.missing = 0;
-        self.copying = false;
+        self.owned = 0;
         self.slices.clear();
         self.tail.clear();
     }

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use std::fmt;
 
 /// The bytes of a message: slices of the buffers in which they arrived, in order.
-pub type Payload = SmallVec<[Bytes; 2]>;
+pub type Payload = SmallVec<[Bytes; 4]>;
 
 /// A NetStream of this connection: a message stream id (§4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -36,10 +36,8 @@ const HELD_OVERHEAD: usize = 128;
 /// Smallest window of acknowledgements that is honoured; a window of 1 would cost a reply per read.
 const WINDOW_ACK_SIZE_MIN: u32 = 4096;
 
-/// What a session holds at most beside the bytes of messages: read buffers that unfinished messages keep
-/// alive, replies, and what happened.
-pub const SESSION_BYTES_MAX: usize =
-    super::chunk::PINNED_BYTES_MAX as usize + OUTPUT_BYTES_MAX + EVENTS_MAX * EVENT_LEN;
+/// What a session holds at most beside the bytes of messages: replies, and what happened.
+pub const SESSION_BYTES_MAX: usize = OUTPUT_BYTES_MAX + EVENTS_MAX * EVENT_LEN;
 /// Memory of an event, with its share of the queue's growth; a test compares.
 const EVENT_LEN: usize = 512;
 
@@ -250,7 +248,6 @@ impl Session {
             }
             self.handshake = None;
         }
-        self.reader.begin_input(input.len());
         while let Some(message) = self.reader.read(input)? {
             self.handle_message(message)?;
         }

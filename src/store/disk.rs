@@ -100,11 +100,11 @@ enum Job {
         text: String,
     },
     Append {
-        bytes: Bytes,
+        blocks: Vec<Bytes>,
+        ends_part: bool,
         /// Given back when they are written.
         room: Option<OwnedSemaphorePermit>,
     },
-    EndPart,
     Finish {
         index: String,
         line: String,
@@ -247,20 +247,22 @@ impl Writer {
         self.queue(job).await;
     }
 
-    /// Appends to the open object.
-    pub async fn append(&self, bytes: Bytes) {
-        let units = bytes.len().div_ceil(QUEUED_UNIT);
+    /// Appends to the open object, all blocks in one writing. `ends_part`: what was appended so far
+    /// is a part.
+    pub async fn append(&self, blocks: Vec<Bytes>, ends_part: bool) {
+        let len: usize = blocks.iter().map(Bytes::len).sum();
+        let units = len.div_ceil(QUEUED_UNIT);
         let units = units.min(QUEUED_BYTES_MAX / QUEUED_UNIT);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let queued = self.disk.0.queued.clone();
         // Never closed.
         let room = queued.acquire_many_owned(units).await.ok();
-        self.queue(Job::Append { bytes, room }).await;
-    }
-
-    /// What was appended so far is a part.
-    pub async fn end_part(&self) {
-        self.queue(Job::EndPart).await;
+        let job = Job::Append {
+            blocks,
+            ends_part,
+            room,
+        };
+        self.queue(job).await;
     }
 
     /// Gives the open object its name, then appends `line` to the object `index`, then calls `done`
@@ -378,9 +380,9 @@ mod tests {
             writer
                 .open(object.clone(), "m".into(), format!("{n}\n"))
                 .await;
-            writer.append(Bytes::from_static(b"one ")).await;
-            writer.end_part().await;
-            writer.append(Bytes::from_static(b"two")).await;
+            let part = ["one", " "].map(|block| Bytes::from_static(block.as_bytes()));
+            writer.append(part.to_vec(), true).await;
+            writer.append(vec![Bytes::from_static(b"two")], false).await;
             let path = root.path().join(&object);
             let index = root.path().join("live/a/r/index");
             let seen = seen.clone();
@@ -427,7 +429,7 @@ mod tests {
             writer
                 .open(object.to_owned(), "m".into(), "x\n".into())
                 .await;
-            writer.append(Bytes::from_static(b"x")).await;
+            writer.append(vec![Bytes::from_static(b"x")], false).await;
             let done = move |result: Result<(), WriteError>| {
                 results
                     .lock()

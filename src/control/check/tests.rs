@@ -92,7 +92,7 @@ async fn push(disk: &Disk, control: &Control) {
         let object = key.segment(number, Container::Ts);
         writer.open(object, key.marker(), "m\n".to_owned()).await;
         let len = usize::try_from(segment.size).expect("small");
-        writer.append(vec![7; len].into()).await;
+        writer.append(vec![vec![7; len].into()], true).await;
         let line = std::mem::take(&mut notes) + &Line::segment(&segment, 2).to_text();
         let (told, result) = tokio::sync::oneshot::channel();
         let done = move |result: Result<(), _>| told.send(result.is_ok()).expect("awaited");

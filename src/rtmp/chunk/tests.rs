@@ -11,7 +11,6 @@ fn read(bytes: &[u8], step: usize) -> Result<Vec<Got>, ErrorKind> {
     let mut got = Vec::new();
     for piece in bytes.chunks(step) {
         let mut input = Bytes::copy_from_slice(piece);
-        reader.begin_input(input.len());
         while let Some(message) = reader.read(&mut input)? {
             let payload = message.contiguous();
             let number = payload
@@ -436,8 +435,8 @@ fn old_unfinished_messages_leave_their_read_buffers() {
     loop {
         let last = sender.go_on(&mut sending);
         sender.send(&other);
-        let mut input = Bytes::from(mem::take(&mut sender.out));
-        reader.begin_input(input.len());
+        let buffer = Bytes::from(mem::take(&mut sender.out));
+        let mut input = buffer.clone();
         while let Some(message) = reader.read(&mut input).unwrap() {
             match message.type_id {
                 type_id::SET_CHUNK_SIZE => reader.set_chunk_size(4096).unwrap(),
@@ -446,12 +445,8 @@ fn old_unfinished_messages_leave_their_read_buffers() {
             }
         }
         reader.end_input();
-        let slices = reader
-            .streams
-            .iter()
-            .map(|stream| stream.slices.len())
-            .max();
-        assert!(slices <= Some(12), "{slices:?}");
+        drop(input);
+        assert!(buffer.is_unique());
         if last {
             break;
         }

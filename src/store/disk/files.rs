@@ -1,8 +1,10 @@
 //! Files and folders that a power cut does not unmake, where that is wanted.
 
 use super::Fsync;
+use bytes::Bytes;
+use smallvec::SmallVec;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::path::Path;
 
 /// Opens an index for appending; makes it if it is not there.
@@ -74,6 +76,24 @@ pub(super) fn replace(
         sync_folder(folder)?;
     }
     written
+}
+
+/// Writes all blocks, in one system call if the file takes them.
+pub(super) fn write_blocks(file: &mut File, blocks: &[Bytes]) -> io::Result<()> {
+    let mut slices: SmallVec<[IoSlice<'_>; 16]> =
+        blocks.iter().map(|block| IoSlice::new(block)).collect();
+    let mut rest = slices.as_mut_slice();
+    // Empty ones at the front would look like a file that takes nothing.
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match file.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Makes `folder` below `root`; with `fsync`, so that a power cut does not unmake it.

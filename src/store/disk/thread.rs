@@ -2,12 +2,14 @@
 
 use super::files::{
     append, create_marker, make_folder, open_index, remove_empty, replace, sync_folder,
+    write_blocks,
 };
 use super::room::Room;
 use super::{Fsync, Job, Queued, Rewrite, WriteError, failed};
 use crate::clock;
 use crate::metrics;
 use crate::store::Spool;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -88,12 +90,17 @@ impl Thread {
                     self.mark(writer, marker, text);
                     self.open(writer, &object);
                 }
-                Job::Append { bytes, room } => {
-                    self.append(writer, &bytes);
-                    drop((bytes, room));
+                Job::Append {
+                    blocks,
+                    ends_part,
+                    room,
+                } => {
+                    self.append(writer, &blocks);
+                    drop((blocks, room));
+                    if ends_part && self.fsync == Fsync::Part {
+                        self.sync(writer);
+                    }
                 }
-                Job::EndPart if self.fsync == Fsync::Part => self.sync(writer),
-                Job::EndPart => {}
                 Job::Finish {
                     index,
                     line,
@@ -236,18 +243,19 @@ impl Thread {
         Ok(file)
     }
 
-    fn append(&mut self, writer: u64, bytes: &[u8]) {
+    fn append(&mut self, writer: u64, blocks: &[Bytes]) {
         let Some(growing) = self.open.get_mut(&writer) else {
             return;
         };
         if let Ok(file) = &mut growing.file
-            && let Err(error) = file.write_all(bytes)
+            && let Err(error) = write_blocks(file, blocks)
         {
             growing.file = Err(failed("write", &growing.path)(error));
         }
         if let (Ok(_), Some(spool)) = (&growing.file, &self.spool) {
-            growing.size += bytes.len() as u64;
-            spool.grew(bytes.len() as u64);
+            let bytes: u64 = blocks.iter().map(|block| block.len() as u64).sum();
+            growing.size += bytes;
+            spool.grew(bytes);
         }
     }
 

@@ -153,7 +153,7 @@ impl World {
         let (told, result) = tokio::sync::oneshot::channel();
         let object = self.key.segment(number, Container::Ts);
         writer.open(object, self.key.marker(), "m\n".into()).await;
-        writer.append(bytes(number)).await;
+        writer.append(vec![bytes(number)], false).await;
         let line = format!("{number}\n");
         let lost = format!("lost {number}\n");
         let done = move |result: Result<(), _>| {

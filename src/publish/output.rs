@@ -1,0 +1,158 @@
+//! Where effects go: segments to the disk, lines to the index, news to the playlists.
+
+use super::told::Told;
+use crate::control::journal::{Line, Marker, SegmentLine};
+use crate::control::ledger::Ledger;
+use crate::control::recording::Recording;
+use crate::media::Segment;
+use crate::metrics;
+use crate::pipeline::{Effect, Pipeline};
+use crate::store::disk::{WriteError, Writer};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Bytes of a part that are gathered before they go to the disk; protects memory where parts are large.
+pub const GATHERED_MAX: usize = 256 << 10;
+
+/// Where the effects of one session go.
+pub(super) struct Output {
+    writer: Writer,
+    recording: Arc<Recording>,
+    ledger: Ledger,
+    /// Bytes of the open part: one job for all of them is cheaper than one for each block.
+    gathered: Vec<Bytes>,
+    gathered_len: usize,
+    /// Lines that go to the index with the next segment: without one they are not worth a folder.
+    notes: String,
+    any: bool,
+    told: Told,
+}
+
+impl Output {
+    pub(super) fn new(writer: Writer, recording: Arc<Recording>, ledger: Ledger) -> Self {
+        Self {
+            writer,
+            recording,
+            ledger,
+            gathered: Vec::new(),
+            gathered_len: 0,
+            notes: String::new(),
+            any: false,
+            told: Told::default(),
+        }
+    }
+
+    pub(super) fn note(&mut self, line: &Line) {
+        self.notes += &line.to_text();
+    }
+
+    pub(super) async fn carry_out(&mut self, pipeline: &mut Pipeline) {
+        while let Some(effect) = pipeline.poll() {
+            match effect {
+                Effect::Tracks(tracks) => {
+                    self.note(&Line::Tracks((&tracks).into()));
+                    self.recording.set_tracks(&tracks);
+                    self.ledger.tracks(&tracks);
+                }
+                Effect::Open(segment) => self.open(&segment).await,
+                Effect::Write(bytes) => self.gather(bytes).await,
+                Effect::Part(_) => {
+                    self.hand_over(true).await;
+                    self.told.tell(pipeline);
+                }
+                Effect::Segment {
+                    segment,
+                    target_duration_s,
+                } => self.store(segment, target_duration_s).await,
+            }
+        }
+    }
+
+    /// Tells the metrics what has come since they were told last.
+    pub(super) fn tell(&mut self, pipeline: &Pipeline) {
+        self.told.tell(pipeline);
+    }
+
+    async fn gather(&mut self, bytes: Bytes) {
+        self.gathered_len += bytes.len();
+        self.gathered.push(bytes);
+        if self.gathered_len >= GATHERED_MAX {
+            self.hand_over(false).await;
+        }
+    }
+
+    async fn hand_over(&mut self, ends_part: bool) {
+        let blocks = std::mem::take(&mut self.gathered);
+        self.gathered_len = 0;
+        self.writer.append(blocks, ends_part).await;
+    }
+
+    async fn open(&mut self, segment: &Segment) {
+        let key = self.recording.key();
+        let object = self.recording.segment_object(segment.number);
+        let marker = Marker {
+            open: SegmentLine::new(segment, 0),
+            lines: self.notes.clone(),
+            counted: self.ledger.so_far(),
+        };
+        self.writer
+            .open(object, key.marker(), marker.to_text())
+            .await;
+    }
+
+    /// Data, then index, then news: the bytes get their name, the index its line, the playlist its entry.
+    async fn store(&mut self, segment: Segment, target_duration_s: u32) {
+        let index = self.recording.key().journal();
+        let notes = std::mem::take(&mut self.notes);
+        let gap = Segment {
+            gap: true,
+            ..segment.clone()
+        };
+        let stored = notes.clone() + &Line::segment(&segment, target_duration_s).to_text();
+        let lost = notes + &Line::segment(&gap, target_duration_s).to_text();
+        self.any = true;
+        let recording = self.recording.clone();
+        let ledger = self.ledger.clone();
+        let news = move |result: Result<(), WriteError>| match result {
+            Ok(()) => {
+                recording.list(segment.clone(), target_duration_s);
+                metrics::SEGMENTS.add(1);
+                ledger.segment(&segment, target_duration_s);
+            }
+            Err(error) => {
+                let number = segment.number;
+                tracing::error!(
+                    recording = %recording.key(), number, error = %chain(&error),
+                    "segment is lost; the playlist shows a gap"
+                );
+                recording.list(gap.clone(), target_duration_s);
+                metrics::GAPS.add(1);
+                ledger.segment(&gap, target_duration_s);
+            }
+        };
+        self.writer.finish(index, stored, lost, news).await;
+    }
+
+    /// Waits until everything is on the disk and listed.
+    pub(super) async fn finish(mut self) {
+        if self.any && !self.notes.is_empty() {
+            let index = self.recording.key().journal();
+            let recording = self.recording.clone();
+            let news = move |result: Result<(), WriteError>| {
+                if let Err(error) = result {
+                    tracing::error!(recording = %recording.key(), error = %chain(&error), "the end of the session is not in the index");
+                }
+            };
+            self.writer
+                .line(index, std::mem::take(&mut self.notes), news)
+                .await;
+        }
+        self.writer.flush().await;
+    }
+}
+
+/// An error and its causes as one sentence.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
