@@ -3,11 +3,13 @@
 # make fuzz   a minute of fuzzing for each parser that sees the network; FUZZ_SECONDS changes that
 # make setup  only installs what the tests need
 # make web    only fetches hls.js for the page at /
+# make bench        how long the pieces of the hot path take
+# make bench-check  counts their instructions and compares with benches/instructions.json; installs valgrind
 
 # Most end-to-end tests wait for media to pass in real time, so more of them run than there are cores.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: run test fuzz setup web deny
+.PHONY: run test fuzz setup web deny bench bench-check
 
 run: web
 	cargo build --release
@@ -32,3 +34,10 @@ web:
 # Licences, bans, sources and advisories of the dependencies; needs cargo-deny and, for advisories, the network.
 deny:
 	cargo deny check
+
+bench:
+	cargo bench --bench speed
+
+bench-check:
+	scripts/setup.sh bench
+	benches/check.py

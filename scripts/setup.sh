@@ -3,6 +3,7 @@
 #
 #   setup.sh web     hls.js for the server's page, into web/vendor (the server builds and runs without it)
 #   setup.sh tests   the above, and what the tests drive: ffmpeg (Debian's and a newer one), Chromium, curl, openssl, PostgreSQL, SeaweedFS, the OSS SDK
+#   setup.sh bench   valgrind, which counts instructions for `make bench-check`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,8 +24,11 @@ main() {
         hls_js
         python_packages
         ;;
+    bench)
+        packages valgrind:valgrind python3:python3
+        ;;
     *)
-        sed -n '2,6s/^# \?//p' "$0" >&2
+        sed -n '2,7s/^# \?//p' "$0" >&2
         exit 2
         ;;
     esac
