@@ -6,6 +6,7 @@
 # RUSTC_BOOTSTRAP lets it instrument, and sanitizers stay off, for the code has no unsafe.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+command -v c++ >/dev/null || { echo "fuzz: missing: a C++ compiler; please run: apt-get install g++" >&2; exit 1; }
 cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
 export RUSTC_BOOTSTRAP=1
 
