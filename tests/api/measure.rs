@@ -101,7 +101,10 @@ async fn fill(url: &str) {
             "INSERT INTO {into} SELECT * FROM ({NUMBERS} SELECT {select} FROM n) AS rows"
         ))
     };
-    let channels = insert("channels", format!("'live', {name}, 1, '{{}}', 0, 0"));
+    let channels = insert(
+        "channels (hub, name, enabled, settings, created_ms, changed_ms)",
+        format!("'live', {name}, 1, '{{}}', 0, 0"),
+    );
     pool.execute(sqlx::query(channels).bind(CHANNELS))
         .await
         .expect("channels");
@@ -124,7 +127,7 @@ async fn fill(url: &str) {
             (BEGIN_S + 86_400) * 1000,
         );
         let recording = format!(
-            "INSERT INTO recordings VALUES ({key}, 'live', 'c{day:06}', '{id}', {begin}, {end}, {end}, 2, {DAY}, 0)"
+            "INSERT INTO recordings (key, hub, channel, id, began_ms, until_ms, ended_ms, target_duration_s, segments, bytes, oldest_ms) VALUES ({key}, 'live', 'c{day:06}', '{id}', {begin}, {end}, {end}, 2, {DAY}, 0, {begin})"
         );
         pool.execute(sqlx::query(sqlx::AssertSqlSafe(recording)))
             .await
