@@ -78,9 +78,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let status = match error {
             Error::Denied(denied) => return denied.into(),
-            Error::NoChannel(_) | Error::NoClip(..) | Error::NoHold(..) | Error::NoToken(_) => {
-                StatusCode::NOT_FOUND
-            }
+            Error::NoChannel(_) | Error::NoRange(..) | Error::NoToken(_) => StatusCode::NOT_FOUND,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
             Error::Live(_) | Error::NotLive(_) => StatusCode::CONFLICT,
             Error::Store(_) | Error::Index { .. } | Error::Write(_) => {

@@ -4,6 +4,7 @@ use super::guard::{Answer, Asked, Body, By, Changes, Failure, Named, Of, limit, 
 use super::types::{ClipJson, NewClip, Page, PeriodJson, SegmentJson, SessionJson};
 use crate::control::Control;
 use crate::control::auth::Need;
+use crate::control::ranges::RangeKind;
 use crate::id::{ChannelId, ChannelName};
 use crate::key::RecordingKey;
 use axum::Json;
@@ -156,7 +157,9 @@ pub(super) async fn list_clips(
     by.may(Need::ReadHub(&id.hub))?;
     control.channel(&id).await?;
     let limit = limit(list.limit)?;
-    let clips = control.clips(&id, list.marker.as_deref(), limit).await?;
+    let clips = control
+        .ranges(RangeKind::Clip, &id, list.marker.as_deref(), limit)
+        .await?;
     let next = clips.last().filter(|_| clips.len() == limit);
     Ok(Json(Page {
         next: next.map(|clip| clip.name.to_string()),
@@ -182,7 +185,9 @@ pub(super) async fn make_clip(
 ) -> Answer<(StatusCode, Json<ClipJson>)> {
     let name = clip_name(&new.name)?;
     let range = times(new.start, new.end)?;
-    let clip = control.put_clip(&by, &id, name, range).await?;
+    let clip = control
+        .put_range(&by, RangeKind::Clip, &id, name, range)
+        .await?;
     Ok((StatusCode::CREATED, Json(ClipJson::new(&id, clip))))
 }
 
@@ -197,7 +202,9 @@ pub(super) async fn get_clip(
     Named(name): Named,
 ) -> Answer<Json<ClipJson>> {
     by.may(Need::ReadHub(&id.hub))?;
-    let clip = control.clip(&id, &clip_name(&name)?).await?;
+    let clip = control
+        .range(RangeKind::Clip, &id, &clip_name(&name)?)
+        .await?;
     Ok(Json(ClipJson::new(&id, clip)))
 }
 
@@ -210,7 +217,9 @@ pub(super) async fn delete_clip(
     State(control): State<Control>,
     Named(name): Named,
 ) -> Answer<StatusCode> {
-    control.delete_clip(&by, &id, &clip_name(&name)?).await?;
+    control
+        .delete_range(&by, RangeKind::Clip, &id, &clip_name(&name)?)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

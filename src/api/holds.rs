@@ -4,7 +4,7 @@ use super::guard::{Answer, Asked, Body, By, Changes, Failure, Named, Of, limit, 
 use super::types::{Page, Time};
 use crate::control::Control;
 use crate::control::auth::Need;
-use crate::control::holds::Hold;
+use crate::control::ranges::{NamedRange, RangeKind};
 use crate::id::ChannelName;
 use axum::Json;
 use axum::extract::State;
@@ -29,8 +29,8 @@ pub(super) struct HoldJson {
     created: Time,
 }
 
-impl From<Hold> for HoldJson {
-    fn from(hold: Hold) -> Self {
+impl From<NamedRange> for HoldJson {
+    fn from(hold: NamedRange) -> Self {
         Self {
             name: hold.name.to_string(),
             start: Time(hold.range.start),
@@ -62,7 +62,9 @@ pub(super) async fn list(
 ) -> Answer<Json<Page<HoldJson>>> {
     by.may(Need::ReadHub(&id.hub))?;
     let limit = limit(list.limit)?;
-    let holds = control.holds(&id, list.marker.as_deref(), limit).await?;
+    let holds = control
+        .ranges(RangeKind::Hold, &id, list.marker.as_deref(), limit)
+        .await?;
     let next = holds.last().filter(|_| holds.len() == limit);
     Ok(Json(Page {
         next: next.map(|hold| hold.name.to_string()),
@@ -85,7 +87,9 @@ pub(super) async fn put(
     Body(new): Body<NewHold>,
 ) -> Answer<Json<HoldJson>> {
     let range = times(new.start, new.end)?;
-    let hold = control.put_hold(&by, &id, hold_name(&name)?, range).await?;
+    let hold = control
+        .put_range(&by, RangeKind::Hold, &id, hold_name(&name)?, range)
+        .await?;
     Ok(Json(hold.into()))
 }
 
@@ -100,7 +104,9 @@ pub(super) async fn get(
     Named(name): Named,
 ) -> Answer<Json<HoldJson>> {
     by.may(Need::ReadHub(&id.hub))?;
-    let hold = control.hold(&id, &hold_name(&name)?).await?;
+    let hold = control
+        .range(RangeKind::Hold, &id, &hold_name(&name)?)
+        .await?;
     Ok(Json(hold.into()))
 }
 
@@ -113,7 +119,9 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Named(name): Named,
 ) -> Answer<StatusCode> {
-    control.delete_hold(&by, &id, &hold_name(&name)?).await?;
+    control
+        .delete_range(&by, RangeKind::Hold, &id, &hold_name(&name)?)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -5,6 +5,7 @@ use super::guard::{Admin, Answer, Asked, Body, Changes, Failure, Named, limit};
 use super::types::{AuditJson, NewTokenJson, Page, Time, TokenJson};
 use crate::control::Control;
 use crate::control::auth::{NewToken, Playback};
+use crate::control::ranges::RangeKind;
 use crate::id::{ChannelName, HubName};
 use crate::key::{MEDIA_ROOT, MediaPath};
 use axum::Json;
@@ -128,7 +129,7 @@ pub(super) async fn playback_url(
         None => MediaPath::Index(id.clone()),
         Some(name) => {
             let name = ChannelName::new(name).map_err(|error| Failure::bad(error.to_string()))?;
-            control.clip(&id, &name).await?;
+            control.range(RangeKind::Clip, &id, &name).await?;
             MediaPath::Clip(id.clone(), name)
         }
     };

@@ -2,9 +2,10 @@
 
 use crate::control::auth::{Playback, Policy, Scope, Token};
 use crate::control::channels::{Channel, ChannelState};
-use crate::control::history::{AuditRow, Clip, Period, SegmentRow, SessionRow, flags};
+use crate::control::history::{AuditRow, Period, SegmentRow, SessionRow, flags};
 use crate::control::ledger::TrackInfo;
 use crate::control::live::{LiveStatus, SecondPublisher};
+use crate::control::ranges::NamedRange;
 use crate::control::settings::ChannelSettings;
 use crate::id::RecordingId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -489,7 +490,7 @@ pub(super) struct ClipJson {
 }
 
 impl ClipJson {
-    pub(super) fn new(channel: &crate::id::ChannelId, clip: Clip) -> Self {
+    pub(super) fn new(channel: &crate::id::ChannelId, clip: NamedRange) -> Self {
         let path = crate::key::MediaPath::Clip(channel.clone(), clip.name.clone());
         Self {
             name: clip.name.to_string(),

@@ -9,22 +9,20 @@
 
 mod backlog;
 mod channels;
-mod clips;
 mod credentials;
 mod history;
-mod holds;
 mod hubs;
+mod ranges;
 mod retention;
 mod sql;
 mod unstored;
 
 pub use backlog::{Backlog, Entry, Health};
 pub use channels::{ChannelFilter, ChannelRow};
-pub use clips::ClipRow;
 pub use credentials::{AuditRow, CredentialRow, KEY, SECRET, TOKEN};
 pub use history::{RecordingRow, SegmentRow, SessionRow, flags, recording_key};
-pub use holds::HoldRow;
 pub use hubs::HubRow;
+pub use ranges::{RangeKind, RangeRow};
 pub use retention::{Candidate, Due, Expiry, NEVER, Usage};
 pub use unstored::Unstored;
 

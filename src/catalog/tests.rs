@@ -298,21 +298,41 @@ async fn credentials_clips_and_the_trail_are_kept() {
         assert!(catalog.delete_credential(TOKEN, "a").await.expect("gone"));
         assert!(!format!("{listed:?}").contains("three"));
 
-        let clip = |name: &str| ClipRow {
+        let clip = |name: &str| RangeRow {
             name: name.to_owned(),
             start_ms: 1,
             end_ms: 2,
             created_ms: 3,
         };
         let of = id("live", "a");
-        catalog.put_clip(&of, &clip("x")).await.expect("put");
-        catalog.put_clip(&of, &clip("y")).await.expect("put");
+        catalog
+            .put_range(RangeKind::Clip, &of, &clip("x"))
+            .await
+            .expect("put");
+        catalog
+            .put_range(RangeKind::Clip, &of, &clip("y"))
+            .await
+            .expect("put");
         assert_eq!(
-            catalog.clips(&of, Some("x"), 9).await.expect("listed"),
+            catalog
+                .ranges(RangeKind::Clip, &of, Some("x"), 9)
+                .await
+                .expect("listed"),
             [clip("y")]
         );
-        assert!(catalog.delete_clip(&of, "x").await.expect("gone"));
-        assert_eq!(catalog.clip(&of, "x").await.expect("read"), None);
+        assert!(
+            catalog
+                .delete_range(RangeKind::Clip, &of, "x")
+                .await
+                .expect("gone")
+        );
+        assert_eq!(
+            catalog
+                .range(RangeKind::Clip, &of, "x")
+                .await
+                .expect("read"),
+            None
+        );
 
         for at in [5, 6] {
             let row = AuditRow {
@@ -458,14 +478,14 @@ async fn what_expires_is_found_flagged_and_gone_on_both_databases() {
             .expect("asked");
         assert_eq!(of(oldest), std::slice::from_ref(&mine));
 
-        let clip = ClipRow {
+        let clip = RangeRow {
             name: "c".to_owned(),
             start_ms: 12_000,
             end_ms: 13_000,
             created_ms: 1,
         };
         catalog
-            .put_clip(&mine.channel, &clip)
+            .put_range(RangeKind::Clip, &mine.channel, &clip)
             .await
             .expect("written");
         let named = catalog.named_ranges(&mine.channel, 0..now).await;
@@ -504,23 +524,26 @@ async fn what_expires_is_found_flagged_and_gone_on_both_databases() {
         assert_eq!((usage.bytes, usage.withdrawn), (17_000, 0));
         catalog.forget_recording(&mine).await.expect("written");
         assert_eq!(aged(None).await, []);
-        let hold = HoldRow {
+        let hold = RangeRow {
             name: "h".to_owned(),
             start_ms: 1,
             end_ms: 2,
             created_ms: 3,
         };
         catalog
-            .put_hold(&mine.channel, &hold)
+            .put_range(RangeKind::Hold, &mine.channel, &hold)
             .await
             .expect("written");
         assert_eq!(
-            catalog.hold(&mine.channel, "h").await.expect("asked"),
+            catalog
+                .range(RangeKind::Hold, &mine.channel, "h")
+                .await
+                .expect("asked"),
             Some(hold)
         );
         assert!(
             catalog
-                .delete_hold(&mine.channel, "h")
+                .delete_range(RangeKind::Hold, &mine.channel, "h")
                 .await
                 .expect("asked")
         );

@@ -1,5 +1,5 @@
 //! Cards: one small object for each channel and each hub, by which the store itself tells what is
-//! set there and which clips there are, so that the catalog can be made again from it.
+//! set there and which clips and holds there are, so that the catalog can be made again from it.
 //!
 //! The catalog marks what has changed, and a task writes those cards behind the change: whoever
 //! makes a clip waits for no store. A mark stays until the store has the card, over restarts too.
@@ -9,7 +9,7 @@ use super::auth::Caller;
 use super::channels::Channel;
 use super::settings::ChannelSettings;
 use super::{Control, Error};
-use crate::catalog::{ChannelRow, ClipRow, HubRow, Unstored};
+use crate::catalog::{ChannelRow, HubRow, RangeKind, RangeRow, Unstored};
 use crate::id::{ChannelId, HubName};
 use crate::key;
 use bytes::Bytes;
@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 /// Cards that are written at a time, and in one go.
 const AT_ONCE: usize = 8;
 const BATCH: usize = 256;
-/// Clips that are read at a time.
-const CLIPS: usize = 1_000;
+/// Clips or holds that are read at a time.
+const RANGES: usize = 1_000;
 /// Version of the format.
 const VERSION: u32 = 1;
 
@@ -36,11 +36,14 @@ pub(super) struct ChannelCard {
     created_ms: i64,
     changed_ms: i64,
     settings: ChannelSettings,
-    clips: Vec<ClipCard>,
+    clips: Vec<RangeCard>,
+    /// They stay when the channel is deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    holds: Vec<RangeCard>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct ClipCard {
+struct RangeCard {
     name: String,
     start_ms: i64,
     end_ms: i64,
@@ -100,25 +103,19 @@ impl Control {
 
     /// The card of a channel as it is now; `None` if nothing is left of it.
     pub(super) async fn channel_card(&self, id: &ChannelId) -> Result<Option<ChannelCard>, Error> {
+        let holds = self.range_cards(RangeKind::Hold, id).await?;
         let Some(row) = self.catalog().channel(id).await? else {
             let recordings = self.catalog().recordings(id, 0..i64::MAX, 1).await?;
+            let is_left = !recordings.is_empty() || !holds.is_empty();
             let deleted = ChannelCard {
                 version: VERSION,
                 deleted: true,
+                holds,
                 ..ChannelCard::default()
             };
-            return Ok(Some(deleted).filter(|_| !recordings.is_empty()));
+            return Ok(Some(deleted).filter(|_| is_left));
         };
-        let mut clips: Vec<ClipCard> = Vec::new();
-        loop {
-            let after = clips.last().map(|clip| clip.name.clone());
-            let rows = self.catalog().clips(id, after.as_deref(), CLIPS).await?;
-            let last = rows.len() < CLIPS;
-            clips.extend(rows.into_iter().map(ClipCard::from));
-            if last {
-                break;
-            }
-        }
+        let clips = self.range_cards(RangeKind::Clip, id).await?;
         let channel = Channel::of(row)?;
         Ok(Some(ChannelCard {
             version: VERSION,
@@ -128,7 +125,22 @@ impl Control {
             changed_ms: channel.changed_ms,
             settings: channel.settings,
             clips,
+            holds,
         }))
+    }
+
+    async fn range_cards(&self, kind: RangeKind, id: &ChannelId) -> Result<Vec<RangeCard>, Error> {
+        let mut cards: Vec<RangeCard> = Vec::new();
+        loop {
+            let after = cards.last().map(|card| card.name.clone());
+            let after = after.as_deref();
+            let rows = self.catalog().ranges(kind, id, after, RANGES).await?;
+            let last = rows.len() < RANGES;
+            cards.extend(rows.into_iter().map(RangeCard::from));
+            if last {
+                return Ok(cards);
+            }
+        }
     }
 
     async fn put_card(&self, object: &str, text: Option<String>) -> Result<(), Error> {
@@ -176,6 +188,10 @@ impl Control {
             let by = Caller::server("rebuild");
             return self.put_if_missing(&by, id).await.map(drop);
         };
+        for hold in card.holds {
+            let hold = hold.into();
+            self.catalog().put_range(RangeKind::Hold, id, &hold).await?;
+        }
         if card.deleted {
             return Ok(());
         }
@@ -194,7 +210,8 @@ impl Control {
         let labels = &card.settings.labels;
         self.catalog().put_channel(&row, labels).await?;
         for clip in card.clips {
-            self.catalog().put_clip(id, &clip.into()).await?;
+            let clip = clip.into();
+            self.catalog().put_range(RangeKind::Clip, id, &clip).await?;
         }
         Ok(())
     }
@@ -214,8 +231,8 @@ impl Control {
     }
 }
 
-impl From<ClipRow> for ClipCard {
-    fn from(row: ClipRow) -> Self {
+impl From<RangeRow> for RangeCard {
+    fn from(row: RangeRow) -> Self {
         Self {
             name: row.name,
             start_ms: row.start_ms,
@@ -225,8 +242,8 @@ impl From<ClipRow> for ClipCard {
     }
 }
 
-impl From<ClipCard> for ClipRow {
-    fn from(card: ClipCard) -> Self {
+impl From<RangeCard> for RangeRow {
+    fn from(card: RangeCard) -> Self {
         Self {
             name: card.name,
             start_ms: card.start_ms,

@@ -2,11 +2,10 @@
 
 pub use crate::catalog::{AuditRow, SegmentRow, SessionRow, flags};
 
-use super::auth::Caller;
 use super::{Control, Error, Lookup};
-use crate::catalog::{ClipRow, RecordingRow};
+use crate::catalog::RecordingRow;
 use crate::clock;
-use crate::id::{ChannelId, ChannelName};
+use crate::id::ChannelId;
 use crate::key::RecordingKey;
 use crate::media::Segment;
 use crate::playlist::vod::{self, Stretch};
@@ -36,17 +35,6 @@ pub struct Period {
     pub start_ms: i64,
     /// `None` while it goes on.
     pub end_ms: Option<i64>,
-}
-
-/// A named range of a channel's time.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Clip {
-    /// Its name, unique in its channel.
-    pub name: ChannelName,
-    /// In milliseconds since the Unix epoch.
-    pub range: Range<i64>,
-    /// When it was made.
-    pub created_ms: i64,
 }
 
 impl Control {
@@ -170,74 +158,6 @@ impl Control {
         let rendered = tokio::task::spawn_blocking(render).await;
         rendered.map_err(|_| Lookup::Nothing(channel.clone()))
     }
-
-    /// A clip by its name.
-    pub async fn clip(&self, channel: &ChannelId, name: &ChannelName) -> Result<Clip, Error> {
-        let row = self.catalog().clip(channel, name.as_str()).await?;
-        let clip = row.as_ref().and_then(Clip::of);
-        clip.ok_or_else(|| Error::NoClip(channel.clone(), name.to_string()))
-    }
-
-    /// The clips of a channel after the name `after`, in order.
-    pub async fn clips(
-        &self,
-        channel: &ChannelId,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Clip>, Error> {
-        let rows = self.catalog().clips(channel, after, limit).await?;
-        Ok(rows.iter().filter_map(Clip::of).collect())
-    }
-
-    /// Makes a clip, or moves it: no media is copied, its playlist names the channel's segments.
-    pub async fn put_clip(
-        &self,
-        by: &Caller,
-        channel: &ChannelId,
-        name: ChannelName,
-        range: Range<i64>,
-    ) -> Result<Clip, Error> {
-        self.channel(channel).await?;
-        if range.is_empty() {
-            return Err(Error::Invalid("a clip ends after it begins".to_owned()));
-        }
-        let row = ClipRow {
-            name: name.to_string(),
-            start_ms: range.start,
-            end_ms: range.end,
-            created_ms: clock::now().unix_ms(),
-        };
-        {
-            let _alone = self.names().changing().await;
-            self.catalog().put_clip(channel, &row).await?;
-        }
-        let object = format!("{channel} {name}");
-        self.note(by, "put clip", &object, "{}").await;
-        Ok(Clip {
-            name,
-            range,
-            created_ms: row.created_ms,
-        })
-    }
-
-    /// Removes a clip; the segments stay.
-    pub async fn delete_clip(
-        &self,
-        by: &Caller,
-        channel: &ChannelId,
-        name: &ChannelName,
-    ) -> Result<(), Error> {
-        let gone = {
-            let _alone = self.names().changing().await;
-            self.catalog().delete_clip(channel, name.as_str()).await?
-        };
-        if !gone {
-            return Err(Error::NoClip(channel.clone(), name.to_string()));
-        }
-        let object = format!("{channel} {name}");
-        self.note(by, "delete clip", &object, "{}").await;
-        Ok(())
-    }
 }
 
 /// The playlist's text. Where rows are missing a stretch ends: what follows is another one.
@@ -258,14 +178,4 @@ fn text(found: &[RecordedSegments], target_duration_s: u32) -> String {
         })
         .collect();
     vod::render_range(target_duration_s, &stretches)
-}
-
-impl Clip {
-    fn of(row: &ClipRow) -> Option<Self> {
-        Some(Self {
-            name: row.name.parse().ok()?,
-            range: row.start_ms..row.end_ms,
-            created_ms: row.created_ms,
-        })
-    }
 }

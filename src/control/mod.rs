@@ -12,12 +12,12 @@ pub mod confirmed;
 pub mod events;
 pub mod health;
 pub mod history;
-pub mod holds;
 pub mod hubs;
 pub mod journal;
 pub mod ledger;
 pub mod live;
 pub mod meter;
+pub mod ranges;
 pub mod recording;
 mod restore;
 pub mod retention;
@@ -44,6 +44,7 @@ use events::Events;
 use journal::Index;
 use live::{Claim, LiveStatus, Publisher, Refused, Registry, SecondPublisher};
 use quick_cache::sync::Cache;
+use ranges::RangeKind;
 use recording::Recording;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -194,7 +195,7 @@ impl From<Error> for Lookup {
     fn from(error: Error) -> Self {
         match error {
             Error::NoChannel(channel) => Self::NoChannel(channel),
-            Error::NoClip(channel, name) => match name.parse() {
+            Error::NoRange(_, channel, name) => match name.parse() {
                 Ok(name) => Self::NoPlaylist(channel, name),
                 Err(_) => Self::NoChannel(channel),
             },
@@ -211,12 +212,9 @@ pub enum Error {
     /// There is no such channel.
     #[error("there is no channel {0}")]
     NoChannel(ChannelId),
-    /// The channel has no such hold.
-    #[error("channel {0} has no hold {1:?}")]
-    NoHold(ChannelId, String),
-    /// The channel has no such clip.
-    #[error("channel {0} has no clip {1:?}")]
-    NoClip(ChannelId, String),
+    /// The channel has no such clip or hold.
+    #[error("channel {1} has no {0} {2:?}")]
+    NoRange(RangeKind, ChannelId, String),
     /// There is no such API token.
     #[error("there is no API token {0:?}")]
     NoToken(String),
@@ -398,7 +396,7 @@ impl Control {
         let (channel, key) = match path {
             MediaPath::Index(channel) => (channel, None),
             MediaPath::Clip(channel, name) => {
-                let clip = self.clip(channel, name).await?;
+                let clip = self.range(RangeKind::Clip, channel, name).await?;
                 return self.range_document(channel, clip.range).await;
             }
             MediaPath::Named(channel, name) => {

@@ -445,7 +445,7 @@ async fn the_store_knows_what_is_set_of_hubs_and_channels_and_that_one_was_delet
     }
     let clip = "x".parse().expect("a name");
     let clip = control
-        .put_clip(&me(), &id("a"), clip, 5..9)
+        .put_range(&me(), RangeKind::Clip, &id("a"), clip, 5..9)
         .await
         .expect("made");
     assert_eq!(control.write_cards().await.expect("written"), 4);
@@ -468,6 +468,9 @@ async fn the_store_knows_what_is_set_of_hubs_and_channels_and_that_one_was_delet
         again.hub(&hub).await.expect("asked"),
         hub_before.expect("asked")
     );
-    let clips = again.clips(&id("a"), None, 10).await.expect("listed");
+    let clips = again
+        .ranges(RangeKind::Clip, &id("a"), None, 10)
+        .await
+        .expect("listed");
     assert_eq!(clips, [clip]);
 }

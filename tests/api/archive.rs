@@ -41,6 +41,7 @@ fn answers(server: &Server, token: &str) -> Vec<(String, Value)> {
             "/segments?limit=1000",
             "/periods",
             "/clips",
+            "/holds",
         ] {
             ask(format!("{base}{list}"));
         }
@@ -107,6 +108,10 @@ fn fill(folder: &Path, settings: &[&str]) -> (Server, String) {
     push(&server, &token, "a/b/cam", 1);
     // Within the window: the same recording, behind a discontinuity.
     push(&server, &token, "a/b/cam", 2);
+    let hold = json!({"start": "2026-01-01T00:00:00Z", "end": "2200-01-01T00:00:00Z"});
+    ask("PUT", "a%2Fb/cam/holds/court", hold.clone());
+    // What has to be kept does not go with the channel.
+    ask("PUT", "live/gone/holds/proof", hold);
     ask("DELETE", "live/gone", json!({}));
     std::thread::sleep(Duration::from_secs(5));
     let all =
@@ -210,6 +215,10 @@ fn comes_back(before: &[&str], after: &[&str]) {
         .clone()
         .expect("tokens are lost with the catalog");
     let (found, texts) = (answers(&server, &token), playlists(&server, &token));
+    for hold in ["a%2Fb/cam/holds/court", "live/gone/holds/proof"] {
+        let kept = server.ask(&token, "GET", &format!("/api/v1/channels/{hold}"), None);
+        assert_eq!(kept.status, 200, "{hold}: {}", kept.text);
+    }
     for (before, after) in known.0.iter().zip(&found) {
         assert_eq!(before, after);
     }

@@ -5,6 +5,7 @@ use super::error::Error;
 use super::playlists::{segment_etag, segment_time};
 use super::service::Call;
 use crate::control::hubs::Hub;
+use crate::control::ranges::RangeKind;
 use crate::control::{self, Lookup};
 use crate::http::Representation;
 use crate::id::{ChannelId, ChannelName};
@@ -68,8 +69,12 @@ impl Oss {
         let Ok(clip) = ChannelName::new(name) else {
             return gone;
         };
-        match self.control().delete_clip(&call.by, &id, &clip).await {
-            Ok(()) | Err(control::Error::NoClip(..)) => gone,
+        match self
+            .control()
+            .delete_range(&call.by, RangeKind::Clip, &id, &clip)
+            .await
+        {
+            Ok(()) | Err(control::Error::NoRange(..)) => gone,
             Err(error) => Err(error.into()),
         }
     }

@@ -9,6 +9,7 @@ use crate::clock;
 use crate::control;
 use crate::control::channels::Channel;
 use crate::control::hubs::Hub;
+use crate::control::ranges::RangeKind;
 use crate::control::recording::Recent;
 use crate::control::settings::ChannelSettings;
 use crate::control::timeline::Placed;
@@ -58,7 +59,9 @@ impl Oss {
         let text = vod_text(&placed);
         let range = millis(range).start..end_ms;
         let clip = clip_name(name)?;
-        self.control().put_clip(&call.by, &id, clip, range).await?;
+        self.control()
+            .put_range(&call.by, RangeKind::Clip, &id, clip, range)
+            .await?;
         let written = Representation::of_text(text, TYPE, "", &HeaderMap::new()).await;
         Ok((StatusCode::OK, [(ETAG, written.etag())]).into_response())
     }
@@ -109,9 +112,13 @@ impl Oss {
         let Ok(clip) = ChannelName::new(name) else {
             return Ok(None);
         };
-        let range = match self.control().clip(&channel.id, &clip).await {
+        let range = match self
+            .control()
+            .range(RangeKind::Clip, &channel.id, &clip)
+            .await
+        {
             Ok(clip) => clip.range,
-            Err(control::Error::NoClip(..)) => return Ok(None),
+            Err(control::Error::NoRange(..)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         match self.placed(&channel.id, range).await {
@@ -130,7 +137,7 @@ impl Oss {
     ) -> Result<Vec<(String, i64)>, Error> {
         let clips = self
             .control()
-            .clips(&channel.id, Some(after), CLIPS_MAX)
+            .ranges(RangeKind::Clip, &channel.id, Some(after), CLIPS_MAX)
             .await?;
         let clips = clips.into_iter();
         let mut names: Vec<_> = clips

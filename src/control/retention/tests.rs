@@ -4,6 +4,7 @@
 use super::*;
 use crate::catalog::{Entry, SegmentRow as Row};
 use crate::control::journal::{Index, Line};
+use crate::control::ranges::RangeKind;
 use crate::control::settings::ChannelSettings;
 use crate::control::tests::{id, me, open};
 use crate::control::{Catalog, Policy};
@@ -205,12 +206,12 @@ async fn clips_and_holds_keep_what_they_name_until_they_let_go() {
     let range = |from, to| world.ms(from)..world.ms(to);
     let clip = world
         .control
-        .put_clip(&by, channel, name("c"), range(10, 13))
+        .put_range(&by, RangeKind::Clip, channel, name("c"), range(10, 13))
         .await;
     clip.expect("a clip");
     let hold = world
         .control
-        .put_hold(&by, channel, name("h"), range(50, 52))
+        .put_range(&by, RangeKind::Hold, channel, name("h"), range(50, 52))
         .await;
     hold.expect("a hold");
     let retention = world.retention(Settings {
@@ -233,7 +234,7 @@ async fn clips_and_holds_keep_what_they_name_until_they_let_go() {
 
     world
         .control
-        .delete_clip(&by, channel, &name("c"))
+        .delete_range(&by, RangeKind::Clip, channel, &name("c"))
         .await
         .expect("gone");
     retention.expire().await.expect("expires");
@@ -254,7 +255,7 @@ async fn clips_and_holds_keep_what_they_name_until_they_let_go() {
     assert_eq!(world.listed(&key).await, [50, 51]);
     world
         .control
-        .delete_hold(&by, channel, &name("h"))
+        .delete_range(&by, RangeKind::Hold, channel, &name("h"))
         .await
         .expect("gone");
     retention.expire().await.expect("expires");
