@@ -315,6 +315,7 @@ impl Pipeline {
         if is_video && self.awaits_key && !arrival.can_start {
             return self.drop_frame("video frame between new parameters and their key frame");
         }
+        let mut at = self.timeline.in_step(arrival.frame.kind, arrival.frame.dts);
         let mut switched = false;
         if is_video && self.awaits_key {
             self.awaits_key = false;
@@ -324,16 +325,18 @@ impl Pipeline {
         if !is_video && tracks.audio != configured.audio {
             tracks.audio.clone_from(&configured.audio);
             switched = true;
+            // Sound may lie behind the pictures that are in the segment already.
+            at = at.max(self.timeline.last(TrackKind::Video).unwrap_or(at));
         }
         if switched && self.segmenter.is_open() {
             let tracks = tracks.clone();
-            self.end_segment(arrival.frame.dts);
+            self.end_segment(at);
             if let State::Running { muxer, .. } = &mut self.state {
                 muxer.set_tracks(tracks.clone());
             }
             self.effects.push_back(Effect::Tracks(tracks));
             self.stats.discontinuities += 1;
-            self.begin_segment(&arrival, true, now);
+            self.begin_segment(&arrival, at, true, now);
         } else if switched {
             muxer.set_tracks(tracks.clone());
         }
@@ -342,12 +345,13 @@ impl Pipeline {
             let apart = self.keys.map_or(Duration::ZERO, |keys| last - keys.last);
             self.keys = Some(KeyFrames { last, apart });
         }
-        self.cut(&arrival, now);
+        self.cut(&arrival, at, now);
         self.mux(&arrival.frame);
     }
 
-    /// Ends what has to end before this frame and begins the next segment.
-    fn cut(&mut self, arrival: &Arrival, now: WallTime) {
+    /// Ends what has to end before this frame, which is at `at` for the segments, and begins the
+    /// next segment.
+    fn cut(&mut self, arrival: &Arrival, at: Timestamp, now: WallTime) {
         let State::Running { tracks, .. } = &self.state else {
             return;
         };
@@ -356,14 +360,14 @@ impl Pipeline {
         let can_start = arrival.can_start && leads;
         if !self.segmenter.is_open() {
             let continues = self.begin.continues && self.dates.is_none();
-            return self.begin_segment(arrival, continues, now);
+            return self.begin_segment(arrival, at, continues, now);
         }
         // Sound can be cut anywhere, so it is never cut early.
         let lasts = match tracks.video {
             Some(_) => self.timeline.frame_duration(frame.kind),
             None => Duration::ZERO,
         };
-        let cut = match self.segmenter.decide(frame.dts, can_start, lasts) {
+        let cut = match self.segmenter.decide(at, can_start, lasts) {
             _ if arrival.jump => Cut::Gap,
             Cut::None | Cut::Part if self.segmenter.size() > Some(self.segment_bytes_max) => {
                 Cut::Forced
@@ -374,27 +378,33 @@ impl Pipeline {
             Cut::None => {}
             Cut::Part => {
                 self.flush();
-                if let Some(part) = self.segmenter.end_part(frame.dts, can_start) {
+                if let Some(part) = self.segmenter.end_part(at, can_start) {
                     self.effects.push_back(Effect::Part(part));
                 }
             }
             Cut::Segment | Cut::Forced => {
-                self.end_segment(frame.dts);
-                self.begin_segment(arrival, false, now);
+                self.end_segment(at);
+                self.begin_segment(arrival, at, false, now);
             }
             Cut::Gap => {
-                self.end_segment(arrival.end_before.unwrap_or(frame.dts));
+                self.end_segment(arrival.end_before.unwrap_or(at));
                 self.dates = None;
                 self.stats.discontinuities += 1;
                 if let State::Running { muxer, .. } = &mut self.state {
                     muxer.discontinuity();
                 }
-                self.begin_segment(arrival, true, now);
+                self.begin_segment(arrival, at, true, now);
             }
         }
     }
 
-    fn begin_segment(&mut self, arrival: &Arrival, discontinuity: bool, now: WallTime) {
+    fn begin_segment(
+        &mut self,
+        arrival: &Arrival,
+        at: Timestamp,
+        discontinuity: bool,
+        now: WallTime,
+    ) {
         let State::Running { muxer, tracks } = &mut self.state else {
             return;
         };
@@ -403,7 +413,7 @@ impl Pipeline {
         if !independent {
             self.stats.forced_cuts += 1;
         }
-        let start = self.segmenter.earliest(arrival.frame.dts);
+        let start = self.segmenter.earliest(at);
         let not_before = self.begin.not_before.unwrap_or(now);
         let (anchor, date) = *self.dates.get_or_insert((start, now.max(not_before)));
         let opening = Opening {

@@ -6,7 +6,7 @@ use millstream::flv::{Demuxer, Reader, Tag, TagKind};
 use millstream::media::codec::nal::{self, LengthSize};
 use millstream::media::codec::{aac, h264, h265, mp3};
 use millstream::media::timeline::{Samples, Timeline, WireTime};
-use millstream::media::{Begin, Duration, Rope, Timestamp, Unit, WallTime};
+use millstream::media::{Begin, Duration, Rope, Timestamp, TrackKind, Unit, WallTime};
 use millstream::mux::ts;
 use millstream::pipeline::{Effect, Pipeline, Policy};
 use mpeg2ts::ts::{ReadTsPacket, TsPacketReader, TsPayload};
@@ -218,12 +218,19 @@ pub fn timeline(data: &[u8]) {
         if let Some(before) = last.insert(is_video, placed.dts) {
             assert!(placed.dts > before, "{placed:?} after {before:?}");
         }
-        let end = timeline.end().unwrap_or(placed.dts).max(placed.dts);
+        let end = timeline.end().expect("a frame").max(placed.dts);
         if let Some(both) = both {
             // The longest gap that is let stand, the longest frame, several of them in a tag.
             assert!(end - both <= Duration::from_secs(20), "{both:?} to {end:?}");
         }
-        both = Some(end);
+        both = both.max(Some(end));
+        let kind = match is_video {
+            true => TrackKind::Video,
+            false => TrackKind::Audio,
+        };
+        let ahead = placed.dts - timeline.in_step(kind, placed.dts);
+        let most = Duration::from_secs(10);
+        assert!(ahead >= Duration::ZERO && ahead <= most, "{ahead:?}");
     }
 }
 

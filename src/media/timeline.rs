@@ -21,6 +21,14 @@ pub const AUDIO_DRIFT_MAX: Duration = Duration::from_ms(40);
 const AUDIO_ROUNDING: i64 = 91;
 /// Largest step in ticks by which one audio frame is drawn nearer to the wire's clock.
 const AUDIO_STEP: i64 = 45;
+/// Sound that runs less than this ahead of the pictures is merely interleaved so.
+const LEAD_MIN: Duration = Duration::from_ms(250);
+/// How far sound may run ahead of the pictures and still be in step with them; tracks that begin
+/// further apart are put together.
+const LEAD_MAX: Duration = GAP_MAX_VIDEO_ONLY;
+/// How long a lead counts after it was seen, in the time of the pictures: longer than the bursts in
+/// which some encoders send one track after the other.
+const LEAD_STAYS: Duration = Duration::from_secs(10);
 /// What a frame is taken to last when a track has shown only one.
 const FRAME_DURATION_DEFAULT: Duration = Duration::from_ms(33);
 
@@ -62,6 +70,7 @@ pub struct Timeline {
     video: Track,
     audio: Track,
     audio_clock: Option<AudioClock>,
+    lead: Lead,
     /// How far decoding times are moved ahead because composition offsets are negative.
     composition_shift: Duration,
     adjusted: u64,
@@ -73,8 +82,18 @@ struct Track {
     offset: Option<Duration>,
     last: Option<Timestamp>,
     frame_duration: Option<Duration>,
+    /// Where the other track ended when the newest frame came.
+    other_end: Option<Timestamp>,
     /// The track before this one's jump: frames of the other track may follow it or not.
     rebased_to: Option<Duration>,
+}
+
+/// How far the sound runs ahead of the pictures it comes with: the most of the last seconds.
+#[derive(Debug, Default)]
+struct Lead {
+    most: Duration,
+    most_before: Duration,
+    since: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -105,7 +124,9 @@ impl Timeline {
             self.composition_shift = -composition;
         }
         let pts = at + composition;
-        self.finish(TrackKind::Video, pts, at - self.composition_shift, jump)
+        let placed = self.finish(TrackKind::Video, pts, at - self.composition_shift, jump);
+        self.measure_lead(placed.dts);
+        placed
     }
 
     /// Places an audio frame.
@@ -117,7 +138,13 @@ impl Timeline {
             self.audio_clock = None;
         }
         let at = AudioClock::place(&mut self.audio_clock, at, samples);
-        self.finish(TrackKind::Audio, at, at, jump)
+        let placed = self.finish(TrackKind::Audio, at, at, jump);
+        if offset.is_none()
+            && let Some(last) = self.video.last
+        {
+            self.measure_lead(last);
+        }
+        placed
     }
 
     /// How many frames got another decoding time than the wire said, to keep it growing.
@@ -125,12 +152,25 @@ impl Timeline {
         self.adjusted
     }
 
-    /// Where the newest frame of all tracks ends.
+    /// Where the newest frame of all tracks ends, seen in step.
     pub fn end(&self) -> Option<Timestamp> {
-        [&self.video, &self.audio]
-            .into_iter()
-            .filter_map(Track::end)
-            .max()
+        let audio = self.audio.end();
+        let audio = audio.map(|end| self.in_step(TrackKind::Audio, end));
+        self.video.end().max(audio)
+    }
+
+    /// Where a time of this track is on that of the pictures, if there are any: sound may run ahead
+    /// of those it comes with by a constant, and is then no sign that time has passed.
+    pub fn in_step(&self, kind: TrackKind, at: Timestamp) -> Timestamp {
+        match kind {
+            TrackKind::Video => at,
+            TrackKind::Audio => at - self.lead.get(),
+        }
+    }
+
+    /// Decoding time of a track's newest frame.
+    pub fn last(&self, kind: TrackKind) -> Option<Timestamp> {
+        self.track(kind).last
     }
 
     /// How long the newest frame of a track lasts, as its predecessors did.
@@ -150,7 +190,6 @@ impl Timeline {
     /// The wire's time on the continuous timeline, and whether it jumped.
     fn follow(&mut self, kind: TrackKind, raw: u32) -> (Timestamp, bool) {
         let wire = Timestamp::from_ms(self.unwrap(raw));
-        let newest = self.end();
         let (track, other) = match kind {
             TrackKind::Video => (&mut self.video, &mut self.audio),
             TrackKind::Audio => (&mut self.audio, &mut self.video),
@@ -162,9 +201,10 @@ impl Timeline {
         let Some(offset) = track.offset else {
             // The first frame of the session is the origin; the first of the second track keeps
             // its distance to the other, unless that cannot be meant.
+            let newest = other.end();
             let offset = other.offset.unwrap_or(Timestamp::ZERO - wire);
             let apart = newest.map(|newest| (wire + offset - newest).abs());
-            let plausible = apart.is_none_or(|apart| apart <= GAP_MAX_VIDEO_ONLY);
+            let plausible = apart.is_none_or(|apart| apart <= LEAD_MAX);
             let offset = match newest {
                 Some(newest) if !plausible => newest - wire,
                 _ => offset,
@@ -172,8 +212,13 @@ impl Timeline {
             track.offset = Some(offset);
             return (wire + offset, false);
         };
-        let (Some(newest), Some(expected)) = (newest, track.end()) else {
+        let Some(expected) = track.end() else {
             return (wire + offset, false);
+        };
+        // As far as the other track has gone on since, time has passed for this one too.
+        let newest = match (other.end(), track.other_end) {
+            (Some(end), Some(before)) => expected + (end - before).max(Duration::ZERO),
+            (end, _) => end.map_or(expected, |end| end.max(expected)),
         };
         if let Some(rebased) = other.rebased_to {
             // The other track jumped: this one follows it if that continues it better.
@@ -200,9 +245,9 @@ impl Timeline {
     }
 
     fn finish(&mut self, kind: TrackKind, pts: Timestamp, dts: Timestamp, jump: bool) -> Placed {
-        let track = match kind {
-            TrackKind::Video => &mut self.video,
-            TrackKind::Audio => &mut self.audio,
+        let (track, other) = match kind {
+            TrackKind::Video => (&mut self.video, &self.audio),
+            TrackKind::Audio => (&mut self.audio, &self.video),
         };
         let floor = track.last.map(|last| last + Duration::TICK);
         let grown = floor.map_or(dts, |floor| dts.max(floor));
@@ -216,10 +261,17 @@ impl Timeline {
             track.frame_duration = Some((grown - last).min(GAP_MAX));
         }
         track.last = Some(grown);
+        track.other_end = other.end();
         Placed {
             pts: pts.max(grown),
             dts: grown,
             jump,
+        }
+    }
+
+    fn measure_lead(&mut self, at: Timestamp) {
+        if let (Some(video), Some(audio)) = (self.video.end(), self.audio.end()) {
+            self.lead.measure(at, audio - video);
         }
     }
 
@@ -247,6 +299,26 @@ impl Track {
     fn end(&self) -> Option<Timestamp> {
         let last = self.last?;
         Some(last + self.frame_duration.unwrap_or(FRAME_DURATION_DEFAULT))
+    }
+}
+
+impl Lead {
+    /// The newest picture is at `at`, sound has come until `lead` beyond it.
+    fn measure(&mut self, at: Timestamp, lead: Duration) {
+        let since = self.since.get_or_insert(at);
+        if at - *since > LEAD_STAYS {
+            *since = at;
+            self.most_before = std::mem::take(&mut self.most);
+        }
+        self.most = self.most.max(lead.min(LEAD_MAX));
+    }
+
+    fn get(&self) -> Duration {
+        let most = self.most.max(self.most_before);
+        if most < LEAD_MIN {
+            return Duration::ZERO;
+        }
+        most
     }
 }
 

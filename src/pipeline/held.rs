@@ -66,7 +66,9 @@ impl Held {
     }
 
     fn drop_before_lead_in(&mut self, key: usize) -> u64 {
-        let Some(start) = self.arrivals.get(key).map(|key| key.frame.dts) else {
+        // Sound may lie behind the pictures it comes with: what came with the key frame counts.
+        let with_it = self.arrivals.range(..=key).rev().take(2);
+        let Some(start) = with_it.map(|arrival| arrival.frame.dts).min() else {
             return 0;
         };
         let mut refused = 0;

@@ -113,7 +113,11 @@ struct Out {
 }
 
 fn run(tags: Vec<Tag>) -> Out {
-    let mut pipeline = Pipeline::new(POLICY, Begin::default());
+    run_from(Begin::default(), tags)
+}
+
+fn run_from(begin: Begin, tags: Vec<Tag>) -> Out {
+    let mut pipeline = Pipeline::new(POLICY, begin);
     let mut out = Out {
         segments: Vec::new(),
         tracks: Vec::new(),
@@ -346,6 +350,60 @@ fn sound_that_arrives_late_keeps_its_distance() {
         (sounds, 300)
     );
     assert!(lost <= 80, "{lost} before the first key frame");
+}
+
+/// ffmpeg -itsoffset: sound whose times lie a constant distance from those of the pictures it comes with.
+#[test]
+fn a_constant_distance_of_sound_and_pictures_costs_nothing() {
+    let back_with_a_promise = Begin {
+        continues: true,
+        target_duration_s: Some(2),
+        ..Begin::default()
+    };
+    for skew_ms in [-8_000_i64, -3_000, -1_500, 1_500, 3_000, 8_000] {
+        for (begin, joins, sound_first) in [
+            (Begin::default(), 0, false),
+            (Begin::default(), 0, true),
+            (back_with_a_promise, 1, false),
+        ] {
+            let mut tags = both(20, 50);
+            let all = tags.len() - 2;
+            if sound_first {
+                tags.swap(2, 3);
+            }
+            // Later than 0, so that there are times before the pictures.
+            for tag in &mut tags[2..] {
+                let skew_ms = if tag.kind == TagKind::Audio { skew_ms } else { 0 };
+                tag.at = (i64::from(tag.at) + 10_000 + skew_ms) as u32;
+            }
+            let out = run_from(begin, tags);
+            let what = format!("{skew_ms} ms: {:?} {:?}", out.seconds(), out.stats);
+            assert_eq!(out.discontinuities(), joins, "{what}");
+            assert_eq!(out.seconds(), [2.0; 10], "{what}");
+            let starts: Vec<_> = (0..10).map(|n| n * 2_000).collect();
+            assert_eq!(out.starts_ms(), starts, "{what}");
+            let muxed = out.stats.video_frames + out.stats.audio_frames;
+            assert_eq!(muxed, all as u64, "{what}");
+        }
+    }
+}
+
+/// Four seconds without anything, sound 3 s ahead or behind: one discontinuity, the distance stays.
+#[test]
+fn a_gap_leaves_the_distance_of_sound_and_pictures() {
+    for skew_ms in [-3_000_i64, 3_000] {
+        let mut tags = both(12, 50);
+        for tag in &mut tags[2..] {
+            let late = if tag.at >= 6_000 { 4_000 } else { 0 };
+            tag.now_ms += i64::from(late);
+            let skew_ms = if tag.kind == TagKind::Audio { skew_ms } else { 0 };
+            tag.at = (i64::from(tag.at + late) + 10_000 + skew_ms) as u32;
+        }
+        let out = run(tags);
+        let what = format!("{skew_ms} ms: {:?} {:?}", out.seconds(), out.starts_ms());
+        assert_eq!(out.discontinuities(), 1, "{what}");
+        assert!((out.total() - 12.0).abs() < 0.1, "{what}");
+    }
 }
 
 /// 29.97 pictures and 44.1 kHz sound in whole milliseconds, for an hour.
