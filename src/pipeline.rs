@@ -5,10 +5,13 @@
 //! the effects out (a live session, the offline packager, a test) gets the same bytes for the same
 //! tags. A few more than 500 lines: the order of effects is seen only where all of them are made.
 
+mod dates;
 mod held;
 
 use crate::flv::{self, Demuxer, Sample, TagKind};
+use crate::media::codec::h265;
 use crate::media::timeline::{Placed, Samples, Timeline, WireTime};
+use crate::media::track::VideoCodec;
 use crate::media::{
     Begin, Duration, Frame, Part, Rope, Segment, Timestamp, TrackKind, Tracks, Units, WallTime,
 };
@@ -16,6 +19,7 @@ use crate::mux::ts::Muxer;
 pub use crate::segment::Policy;
 use crate::segment::{Cut, Opening, Segmenter};
 use bytes::{Bytes, BytesMut};
+use dates::Dates;
 use held::{Arrival, Held};
 pub use held::{FRAME_WAIT, HELD_BYTES_MAX, LEAD_IN_MAX, TRACK_WAIT};
 use std::collections::{BTreeMap, VecDeque};
@@ -83,7 +87,9 @@ pub struct Pipeline {
     state: State,
     /// Set while a changed video configuration waits for its first key frame.
     awaits_key: bool,
-    dates: Option<(Timestamp, WallTime)>,
+    dates: Dates,
+    /// Until a picture that is shown after this one, leading pictures lack what they refer to.
+    leading_of: Option<Timestamp>,
     keys: Option<KeyFrames>,
     segment_bytes_max: u64,
     out: BytesMut,
@@ -114,7 +120,8 @@ impl Pipeline {
             begin,
             state: State::Gathering(Held::default()),
             awaits_key: false,
-            dates: None,
+            dates: Dates::default(),
+            leading_of: None,
             keys: None,
             segment_bytes_max: SEGMENT_BYTES_MAX,
             out: BytesMut::new(),
@@ -123,7 +130,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes one tag. `now` dates the first frame and what follows a jump; it decides nothing else.
+    /// Takes one tag. `now` dates segments; it decides nothing else.
     ///
     /// An error ends the publish; what was taken before stays good.
     pub fn push(
@@ -298,6 +305,7 @@ impl Pipeline {
         };
         self.effects.push_back(Effect::Tracks(tracks));
         if let Some(key) = first_video.and_then(|at| held.arrivals.remove(at)) {
+            self.leading_of = (!key.independent).then_some(key.frame.pts);
             self.go_on(key, now);
         }
         for arrival in held.arrivals {
@@ -306,20 +314,25 @@ impl Pipeline {
     }
 
     fn go_on(&mut self, arrival: Arrival, now: WallTime) {
-        let State::Running { muxer, tracks } = &mut self.state else {
-            return;
-        };
-        let configured = self.demuxer.tracks();
         let is_video = arrival.frame.kind == TrackKind::Video;
         // A changed video track begins with a key frame; a changed audio track at once.
         if is_video && self.awaits_key && !arrival.can_start {
             return self.drop_frame("video frame between new parameters and their key frame");
         }
+        if self.lacks_references(&arrival.frame) {
+            return self.drop_frame(LEADING);
+        }
+        let configured = self.demuxer.tracks();
+        let State::Running { muxer, tracks } = &mut self.state else {
+            return;
+        };
         let mut at = self.timeline.in_step(arrival.frame.kind, arrival.frame.dts);
+        self.dates.arrived(at, now);
         let mut switched = false;
         if is_video && self.awaits_key {
             self.awaits_key = false;
             tracks.video.clone_from(&configured.video);
+            self.leading_of = (!arrival.independent).then_some(arrival.frame.pts);
             switched = true;
         }
         if !is_video && tracks.audio != configured.audio {
@@ -349,6 +362,28 @@ impl Pipeline {
         self.mux(&arrival.frame);
     }
 
+    /// Whether a picture refers to some from before the first: leading pictures of an open group
+    /// with which the output begins. HEVC has a name for them (RASL), in H.264 their time shows it.
+    fn lacks_references(&mut self, frame: &Frame) -> bool {
+        let (Some(first), TrackKind::Video) = (self.leading_of, frame.kind) else {
+            return false;
+        };
+        if frame.pts > first {
+            self.leading_of = None;
+        }
+        if frame.pts >= first {
+            return false;
+        }
+        let video = self.demuxer.tracks().video.as_ref();
+        match video.map(|video| video.codec) {
+            Some(VideoCodec::H265) => frame.units.iter().any(|unit| {
+                let header = frame.data.get(unit.offset as usize);
+                header.is_some_and(|header| h265::is_rasl(h265::nal_type(header)))
+            }),
+            _ => true,
+        }
+    }
+
     /// Ends what has to end before this frame, which is at `at` for the segments, and begins the
     /// next segment.
     fn cut(&mut self, arrival: &Arrival, at: Timestamp, now: WallTime) {
@@ -359,7 +394,7 @@ impl Pipeline {
         let leads = tracks.video.is_none() || frame.kind == TrackKind::Video;
         let can_start = arrival.can_start && leads;
         if !self.segmenter.is_open() {
-            let continues = self.begin.continues && self.dates.is_none();
+            let continues = self.begin.continues && self.dates.is_empty();
             return self.begin_segment(arrival, at, continues, now);
         }
         // Sound can be cut anywhere, so it is never cut early.
@@ -388,7 +423,7 @@ impl Pipeline {
             }
             Cut::Gap => {
                 self.end_segment(arrival.end_before.unwrap_or(at));
-                self.dates = None;
+                self.dates.clear();
                 self.stats.discontinuities += 1;
                 if let State::Running { muxer, .. } = &mut self.state {
                     muxer.discontinuity();
@@ -415,10 +450,9 @@ impl Pipeline {
         }
         let start = self.segmenter.earliest(at);
         let not_before = self.begin.not_before.unwrap_or(now);
-        let (anchor, date) = *self.dates.get_or_insert((start, now.max(not_before)));
         let opening = Opening {
             start,
-            program_date_time: date + (start - anchor),
+            program_date_time: self.dates.date(start, now.max(not_before)),
             discontinuity,
             independent,
         };
@@ -512,6 +546,7 @@ impl Pipeline {
 
 /// Different reasons that are counted apart.
 const DROP_REASONS_MAX: usize = 32;
+const LEADING: &str = "leading picture of the first open group";
 const BEFORE_KEY_FRAME: &str = "frame before the first key frame";
 
 fn frame(kind: TrackKind, placed: Placed, key: bool, data: Rope, units: Units) -> Frame {

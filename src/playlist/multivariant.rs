@@ -2,7 +2,8 @@
 //! (RFC 8216 §4.3.4).
 
 use super::media::VERSION;
-use m3u8_rs::{MasterPlaylist, Resolution, VariantStream};
+use m3u8_rs::{MasterPlaylist, QuotedOrUnquoted, Resolution, VariantStream};
+use std::collections::HashMap;
 
 /// One rendition (EXT-X-STREAM-INF).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,7 +53,11 @@ fn value(variant: &Variant) -> VariantStream {
                 width: width.into(),
                 height: height.into(),
             }),
-        frame_rate: variant.frame_rate.and_then(frame_rate),
+        // m3u8-rs would print the number without its zeros.
+        other_attributes: variant.frame_rate.and_then(frame_rate).map(|rate| {
+            let rate = QuotedOrUnquoted::Unquoted(format!("{rate:.3}"));
+            HashMap::from([("FRAME-RATE".to_owned(), rate)])
+        }),
         ..VariantStream::default()
     }
 }
@@ -63,10 +68,10 @@ fn is_codec(codec: &str) -> bool {
     !codec.is_empty() && codec.bytes().all(allowed)
 }
 
-/// Rounded to three decimals (RFC 8216 §4.3.4.2).
+/// The rate whose three decimals are told (RFC 8216 §4.3.4.2).
 fn frame_rate((numerator, denominator): (u32, u32)) -> Option<f64> {
     let rate = f64::from(numerator) / f64::from(denominator);
-    (rate.is_finite() && rate > 0.0).then(|| (rate * 1000.0).round() / 1000.0)
+    (rate.is_finite() && rate >= 0.0005).then_some(rate)
 }
 
 #[cfg(test)]
@@ -90,7 +95,19 @@ mod tests {
             let text = render(std::slice::from_ref(&variant), independent);
             assert_eq!(text, format!("#EXTM3U\n#EXT-X-VERSION:3\n{expected}"));
             let back = m3u8_rs::parse_master_playlist_res(text.as_bytes()).expect(&text);
-            assert_eq!(back.variants, [value(&variant)]);
+            let [back_variant] = &back.variants[..] else {
+                panic!("one variant: {text}")
+            };
+            let rate = variant.frame_rate.and_then(frame_rate);
+            let read = back_variant.frame_rate;
+            assert_eq!(read, rate.map(|rate| (rate * 1000.0).round() / 1000.0));
+            let (read, told) = (back_variant.clone(), value(&variant));
+            let rest = |variant| VariantStream {
+                frame_rate: None,
+                other_attributes: None,
+                ..variant
+            };
+            assert_eq!(rest(read), rest(told));
             assert_eq!(back.independent_segments, independent);
         };
         check(
@@ -98,7 +115,7 @@ mod tests {
             true,
             "#EXT-X-INDEPENDENT-SEGMENTS\n\
              #EXT-X-STREAM-INF:BANDWIDTH=2630000,AVERAGE-BANDWIDTH=2100000,\
-             CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=1280x720,FRAME-RATE=29.97\n\
+             CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=1280x720,FRAME-RATE=29.970\n\
              20251121T034455123-9f2c/media.m3u8\n",
         );
         let sound = Variant {

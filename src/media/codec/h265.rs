@@ -57,6 +57,11 @@ pub const fn is_idr(nal_type: u8) -> bool {
     matches!(nal_type, 19 | 20)
 }
 
+/// Whether slices of this type make a leading picture that refers to pictures before its IRAP (RASL).
+pub const fn is_rasl(nal_type: u8) -> bool {
+    matches!(nal_type, 8 | 9)
+}
+
 /// Reads an HEVCDecoderConfigurationRecord (ISO 14496-15 §8.3.3.1).
 ///
 /// Everything before the arrays but the length size is not looked at: the parameter sets say the
