@@ -155,9 +155,10 @@ async fn publish(
         app: &request.app,
         name: &request.name,
         shown: &shown,
+        from: remote.ip(),
     };
     let granted = door.may_publish(&asked).await.and_then(|grant| {
-        control.may_publish_from(grant.channel(), remote.ip())?;
+        control.may_publish_from(&grant, remote.ip())?;
         Ok(grant)
     });
     let (refusal, why) = match granted {
@@ -234,7 +235,7 @@ impl Publishing {
             channel: key.channel.clone(),
             remote,
             output,
-            account: Account::new(settings.quota, clock::monotonic()),
+            account: Account::new(quota_of(&claim, settings.quota), clock::monotonic()),
             pipeline: Pipeline::new(policy_of(&claim, settings.policy), begin),
             now: clock::now(),
             taken: Vec::new(),
@@ -420,6 +421,14 @@ async fn over(asked_to_go: Option<Instant>) {
 }
 
 /// Lengths of segments and parts: the channel's, where it has its own.
+fn quota_of(claim: &Claim, server: Quota) -> Quota {
+    let own = claim.channel().settings.bit_rate_max;
+    Quota {
+        bits: own.unwrap_or(server.bits),
+        ..server
+    }
+}
+
 fn policy_of(claim: &Claim, server: Policy) -> Policy {
     let Some(ms) = claim.channel().settings.segment_duration_ms else {
         return server;

@@ -1,7 +1,8 @@
 //! Channels: listing, settings, states.
 
 use super::guard::{Answer, Asked, Body, By, Changes, Failure, Of, limit};
-use super::types::{ChannelJson, LiveJson, Page, Settings, State, StatusJson};
+use super::settings::Settings;
+use super::types::{ChannelJson, LiveJson, Page, State, StatusJson};
 use crate::control::Control;
 use crate::control::auth::Need;
 use crate::control::channels::{ChannelState, IfLive, Put, Wanted};

@@ -67,7 +67,8 @@ impl From<Denied> for Failure {
             | Denied::WrongSignature(_)
             | Denied::Expired(_)
             | Denied::Foreign(_)
-            | Denied::Source(_)
+            | Denied::Source(..)
+            | Denied::Viewer(..)
             | Denied::Beyond(_) => StatusCode::FORBIDDEN,
         };
         Self(Problem::new(status, denied.to_string()))

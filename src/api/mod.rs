@@ -16,6 +16,7 @@ mod holds;
 mod metrics;
 mod rights;
 mod server;
+mod settings;
 mod types;
 
 pub use metrics::{Readers, metrics};

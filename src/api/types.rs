@@ -1,16 +1,15 @@
 //! JSON of the API.
 
-use crate::control::auth::{Playback, Policy, Scope, Token};
+use super::settings::Settings;
+use crate::control::auth::{Scope, Token};
 use crate::control::channels::{Channel, ChannelState};
 use crate::control::history::{AuditRow, Period, SegmentRow, SessionRow, flags};
 use crate::control::ledger::TrackInfo;
-use crate::control::live::{LiveStatus, SecondPublisher};
+use crate::control::live::LiveStatus;
 use crate::control::ranges::NamedRange;
-use crate::control::settings::ChannelSettings;
 use crate::id::RecordingId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{KnownFormat, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -55,32 +54,6 @@ impl ToSchema for Time {
     }
 }
 
-/// Who may publish: with the channel's key or a signed URL, with a signed URL alone, or anybody.
-#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum PublishPolicy {
-    Key,
-    Signed,
-    Open,
-}
-
-/// Who may play: anybody, or whoever has a signed URL.
-#[derive(Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum PlaybackPolicy {
-    #[default]
-    Public,
-    Signed,
-}
-
-/// What happens to a second publisher.
-#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Second {
-    Takeover,
-    Reject,
-}
-
 /// What a channel is: nobody pushes, somebody does, or nobody may.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -88,105 +61,6 @@ pub(super) enum State {
     Idle,
     Live,
     Disabled,
-}
-
-/// Settings of a channel. What is absent or null is as the server's configuration says.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Settings {
-    /// Whether anybody may push to it.
-    enabled: bool,
-    /// For people.
-    #[schema(max_length = 1024)]
-    description: String,
-    /// For programs: listings select by them.
-    labels: BTreeMap<String, String>,
-    /// A segment ends at the first key frame at or after this.
-    #[schema(minimum = 500, maximum = 100000)]
-    segment_duration_ms: Option<u32>,
-    /// Segments in the live playlist.
-    #[schema(minimum = 3, maximum = 1000)]
-    window: Option<u32>,
-    /// A second name for the channel's index.m3u8, ending in .m3u8.
-    #[schema(pattern = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*\\.m3u8$", max_length = 128)]
-    playlist_name: Option<String>,
-    publish: Option<PublishPolicy>,
-    playback: PlaybackPolicy,
-    second_publisher: Option<Second>,
-    /// How long an ended push may be taken up again in the same recording.
-    #[schema(maximum = 86400000)]
-    reconnect_window_ms: Option<u32>,
-    /// How long segments are kept.
-    #[schema(minimum = 60, maximum = 3155760000_u64)]
-    retention_s: Option<u64>,
-    /// How many bytes of segments are kept.
-    #[schema(minimum = 1048576, maximum = 1152921504606846976_u64)]
-    retention_bytes: Option<u64>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self::from(&ChannelSettings::default())
-    }
-}
-
-impl From<&ChannelSettings> for Settings {
-    fn from(settings: &ChannelSettings) -> Self {
-        let settings = settings.clone();
-        Self {
-            enabled: settings.enabled,
-            description: settings.description,
-            labels: settings.labels,
-            segment_duration_ms: settings.segment_duration_ms,
-            window: settings.window,
-            playlist_name: settings.playlist_name,
-            publish: settings.publish.map(|policy| match policy {
-                Policy::Key => PublishPolicy::Key,
-                Policy::Signed => PublishPolicy::Signed,
-                Policy::Open => PublishPolicy::Open,
-            }),
-            playback: match settings.playback {
-                Playback::Public => PlaybackPolicy::Public,
-                Playback::Signed => PlaybackPolicy::Signed,
-            },
-            second_publisher: settings.second_publisher.map(|second| match second {
-                SecondPublisher::Takeover => Second::Takeover,
-                SecondPublisher::Reject => Second::Reject,
-            }),
-            reconnect_window_ms: settings.reconnect_window_ms,
-            retention_s: settings.retention_s,
-            retention_bytes: settings.retention_bytes,
-        }
-    }
-}
-
-impl From<Settings> for ChannelSettings {
-    fn from(settings: Settings) -> Self {
-        Self {
-            enabled: settings.enabled,
-            description: settings.description,
-            labels: settings.labels,
-            segment_duration_ms: settings.segment_duration_ms,
-            window: settings.window,
-            playlist_name: settings.playlist_name,
-            publish: settings.publish.map(|policy| match policy {
-                PublishPolicy::Key => Policy::Key,
-                PublishPolicy::Signed => Policy::Signed,
-                PublishPolicy::Open => Policy::Open,
-            }),
-            playback: match settings.playback {
-                PlaybackPolicy::Public => Playback::Public,
-                PlaybackPolicy::Signed => Playback::Signed,
-            },
-            second_publisher: settings.second_publisher.map(|second| match second {
-                Second::Takeover => SecondPublisher::Takeover,
-                Second::Reject => SecondPublisher::Reject,
-            }),
-            reconnect_window_ms: settings.reconnect_window_ms,
-            retention_s: settings.retention_s,
-            retention_bytes: settings.retention_bytes,
-        }
-    }
 }
 
 impl From<ChannelState> for State {

@@ -2,7 +2,7 @@
 
 use super::stopping::Shares;
 use crate::config::{self, Config};
-use crate::control::auth::{Policy, Sources};
+use crate::control::auth::{Lists, Policy, Sources};
 use crate::control::live::SecondPublisher;
 use crate::net::Timeouts;
 use crate::{api, control, http, publish, segment};
@@ -38,8 +38,14 @@ fn host_name() -> String {
 
 pub(super) fn sources(config: &Config) -> Sources {
     Sources {
-        from: config.auth.publish_from.clone(),
-        not_from: config.auth.publish_not_from.clone(),
+        publish: Lists {
+            from: config.auth.publish_from.clone(),
+            not_from: config.auth.publish_not_from.clone(),
+        },
+        play: Lists {
+            from: config.auth.play_from.clone(),
+            not_from: config.auth.play_not_from.clone(),
+        },
     }
 }
 

@@ -121,7 +121,8 @@ struct Settings {
     /// For programs: name=value, or name= to take it away. May be repeated.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
-    /// Any setting of the API, for example window=4 or playback=signed; null is the server's own.
+    /// Any setting of the API, for example window=4, playback=signed or
+    /// play_from=192.0.2.0/24,2001:db8::/32; null is the server's own.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
 }
@@ -276,6 +277,8 @@ impl Settings {
             let value = match value.as_str() {
                 "null" | "true" | "false" => serde_json::from_str(&value)?,
                 number if number.parse::<u64>().is_ok() => serde_json::from_str(number)?,
+                // Lists of networks.
+                list if name.ends_with("_from") => list.split(',').map(str::trim).collect(),
                 _ => Value::String(value),
             };
             settings.insert(name, value);
@@ -436,12 +439,19 @@ mod tests {
         let given = settings(
             Some("x"),
             &["a=b", "c="],
-            &["window=4", "playback=signed", "publish=null"],
+            &[
+                "window=4",
+                "playback=signed",
+                "publish=null",
+                "play_from=192.0.2.1, ::/0",
+                "publish_from=null",
+            ],
         );
         assert_eq!(
             given.to_json().expect("pairs"),
             json!({"description": "x", "labels": {"a": "b", "c": null}, "window": 4,
-                "playback": "signed", "publish": null})
+                "playback": "signed", "publish": null, "publish_from": null,
+                "play_from": ["192.0.2.1", "::/0"]})
         );
         assert!(settings(None, &["a"], &[]).to_json().is_err());
     }

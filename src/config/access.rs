@@ -21,6 +21,10 @@ pub struct Auth {
     pub publish_from: BTreeMap<String, Vec<IpNet>>,
     /// Networks that they never come from.
     pub publish_not_from: BTreeMap<String, Vec<IpNet>>,
+    /// Networks that viewers come from, by `*`, hub, or channel.
+    pub play_from: BTreeMap<String, Vec<IpNet>>,
+    /// Networks that they never come from.
+    pub play_not_from: BTreeMap<String, Vec<IpNet>>,
 }
 
 impl Default for Auth {
@@ -30,6 +34,8 @@ impl Default for Auth {
             keys: BTreeMap::new(),
             publish_from: BTreeMap::new(),
             publish_not_from: BTreeMap::new(),
+            play_from: BTreeMap::new(),
+            play_not_from: BTreeMap::new(),
         }
     }
 }
@@ -75,6 +81,8 @@ impl Auth {
         let lists = [
             ("publish_from", &self.publish_from),
             ("publish_not_from", &self.publish_not_from),
+            ("play_from", &self.play_from),
+            ("play_not_from", &self.play_not_from),
         ];
         for (key, names) in lists {
             let is_name = |name: &String| {
@@ -100,6 +108,8 @@ impl fmt::Debug for Auth {
             .field("keys", &keys)
             .field("publish_from", &self.publish_from)
             .field("publish_not_from", &self.publish_not_from)
+            .field("play_from", &self.play_from)
+            .field("play_not_from", &self.play_not_from)
             .finish()
     }
 }

@@ -3,12 +3,13 @@
 use super::Error;
 use super::auth::{Playback, Policy};
 use super::live::SecondPublisher;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// Settings of a channel. All but `enabled`, `playback`, `description`, `labels` and what is kept take
-/// effect at the next push.
+/// Settings of a channel. All but `enabled`, `playback`, `description`, `labels`, what is kept and where
+/// viewers come from take effect at the next push.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChannelSettings {
@@ -37,7 +38,20 @@ pub struct ChannelSettings {
     pub retention_s: Option<u64>,
     /// How many bytes of segments are kept.
     pub retention_bytes: Option<u64>,
+    /// Networks that publishers come from.
+    pub publish_from: Option<Networks>,
+    /// Networks that they never come from.
+    pub publish_not_from: Option<Networks>,
+    /// Networks that viewers come from.
+    pub play_from: Option<Networks>,
+    /// Networks that they never come from.
+    pub play_not_from: Option<Networks>,
+    /// Bits of media in a second that a push may have; 0 for any number.
+    pub bit_rate_max: Option<u64>,
 }
+
+/// Some networks.
+pub type Networks = Vec<IpNet>;
 
 /// Bytes of a description.
 const DESCRIPTION_MAX: usize = 1024;
@@ -53,6 +67,9 @@ const RECONNECT_MS: RangeInclusive<u32> = 0..=86_400_000;
 const RETENTION_S: RangeInclusive<u64> = 60..=3_155_760_000;
 /// From what a live playlist needs to more than there is.
 const RETENTION_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 60;
+const BIT_RATE: RangeInclusive<u64> = 0..=1_000_000_000_000;
+/// Networks in a list: each is compared with every address that comes.
+const NETWORKS_MAX: usize = 64;
 
 impl Default for ChannelSettings {
     fn default() -> Self {
@@ -69,6 +86,11 @@ impl Default for ChannelSettings {
             reconnect_window_ms: None,
             retention_s: None,
             retention_bytes: None,
+            publish_from: None,
+            publish_not_from: None,
+            play_from: None,
+            play_not_from: None,
+            bit_rate_max: None,
         }
     }
 }
@@ -85,7 +107,24 @@ impl ChannelSettings {
         )?;
         within("retention_s", self.retention_s, RETENTION_S)?;
         within("retention_bytes", self.retention_bytes, RETENTION_BYTES)?;
+        within("bit_rate_max", self.bit_rate_max, BIT_RATE)?;
         let no = |text: String| Err(Error::Invalid(text));
+        for (name, list, whom) in [
+            ("publish_from", &self.publish_from, Some("publish")),
+            ("publish_not_from", &self.publish_not_from, None),
+            ("play_from", &self.play_from, Some("play")),
+            ("play_not_from", &self.play_not_from, None),
+        ] {
+            let len = list.as_ref().map(Vec::len);
+            if len > Some(NETWORKS_MAX) {
+                return no(format!("{name} has at most {NETWORKS_MAX} networks"));
+            }
+            if let (Some(0), Some(what)) = (len, whom) {
+                return no(format!(
+                    "{name} is empty, so that nobody could {what}: name networks, or null for any"
+                ));
+            }
+        }
         if self.description.len() > DESCRIPTION_MAX || self.description.contains('\0') {
             return no(format!(
                 "description has at most {DESCRIPTION_MAX} bytes, none of them zero"
@@ -161,6 +200,16 @@ mod tests {
         check(|s| s.window = Some(2), "3 to 1000");
         check(|s| s.retention_s = Some(1), "retention_s is 1");
         check(|s| s.retention_bytes = Some(1), "retention_bytes is 1");
+        check(|s| s.bit_rate_max = Some(u64::MAX), "bit_rate_max is");
+        check(
+            |s| s.publish_from = Some(Vec::new()),
+            "nobody could publish",
+        );
+        check(|s| s.play_from = Some(Vec::new()), "nobody could play");
+        check(
+            |s| s.play_not_from = Some(vec![IpNet::default(); 65]),
+            "64 networks",
+        );
         check(|s| s.description = "x".repeat(1025), "1024 bytes");
         check(
             |s| s.playlist_name = Some("a/b.m3u8".to_owned()),
@@ -183,6 +232,7 @@ mod tests {
         let fine = ChannelSettings {
             playlist_name: Some("playlist.m3u8".to_owned()),
             window: Some(3),
+            play_from: Some(vec!["2001:db8::/32".parse().expect("a network")]),
             labels: [("a/b".to_owned(), "ü".to_owned())].into(),
             ..ChannelSettings::default()
         };

@@ -61,7 +61,7 @@ pub(super) fn me() -> Caller {
 async fn publish(control: &Control, name: &str, query: &str) -> Result<Grant, String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let may = control
-        .may_publish("live", name, &Presented::new(pairs))
+        .may_publish("live", name, &Presented::new(pairs), [192, 0, 2, 1].into())
         .await;
     may.map_err(|denied| denied.to_string())
 }
@@ -156,15 +156,20 @@ async fn a_signed_url_is_for_one_channel_one_use_and_some_time() {
 
     let token = control.sign_playback(&id("a"), now + 60);
     let token = token.strip_prefix("token=");
-    let may = control.may_play(&id("a"), token).await;
-    assert_eq!(may.expect("signed"), Playback::Signed);
-    assert!(control.may_play(&id("b"), token).await.is_err());
-    assert!(control.may_play(&id("a"), None).await.is_err());
-    assert!(control.may_play(&id("a"), Some("x-y")).await.is_err());
+    let may = control.may_play(&id("a"), token, None).await;
+    assert_eq!(may.expect("signed").playback, Playback::Signed);
+    assert!(control.may_play(&id("b"), token, None).await.is_err());
+    assert!(control.may_play(&id("a"), None, None).await.is_err());
+    assert!(control.may_play(&id("a"), Some("x-y"), None).await.is_err());
     let signature = good.rsplit_once('=').map_or("", |(_, signature)| signature);
     let other_use = format!("{}-{signature}", now + 60);
-    assert!(control.may_play(&id("a"), Some(&other_use)).await.is_err());
-    let nobody = control.may_play(&id("nobody"), None).await;
+    assert!(
+        control
+            .may_play(&id("a"), Some(&other_use), None)
+            .await
+            .is_err()
+    );
+    let nobody = control.may_play(&id("nobody"), None, None).await;
     assert!(matches!(nobody, Err(Lookup::NoChannel(_))));
 }
 
@@ -320,8 +325,8 @@ async fn who_publishes_and_watches_does_not_notice_that_the_catalog_is_away() {
     world.catalog.close().await;
     tokio::time::sleep(Duration::from_millis(2100)).await;
     assert!(publish(control, "a", &query).await.is_ok());
-    let may = control.may_play(&id("a"), None).await;
-    assert_eq!(may.expect("remembered"), Playback::Public);
+    let may = control.may_play(&id("a"), None, None).await;
+    assert_eq!(may.expect("remembered").playback, Playback::Public);
     let denied = publish(control, "b", &query)
         .await
         .expect_err("not remembered");

@@ -3,7 +3,7 @@
 use super::problem::{self, Problem};
 use super::representation::{Coding, Representation};
 use super::server::Peer;
-use crate::control::auth::{Denied, Playback, TOKEN};
+use crate::control::auth::{Audience, Denied, Playback, TOKEN};
 use crate::control::{Control, Lookup};
 use crate::key::{Container, MediaPath, RecordingKey};
 use crate::metrics;
@@ -17,6 +17,7 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, Method, StatusCode};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::ops::Range;
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
@@ -43,6 +44,7 @@ pub(super) async fn media(
                 path: &path,
                 query: query.as_deref().unwrap_or_default(),
                 viewer: viewer(peer.as_ref().map(|peer| &peer.0), &headers),
+                address: peer.as_ref().map(|peer| peer.0.0.ip()),
             };
             let found = find(&control, &asked, &headers).await;
             match found {
@@ -61,6 +63,7 @@ struct Asked<'a> {
     path: &'a str,
     query: &'a str,
     viewer: u64,
+    address: Option<IpAddr>,
 }
 
 impl<'a> Asked<'a> {
@@ -128,11 +131,11 @@ async fn find(
         Problem::new(StatusCode::NOT_FOUND, detail).passing()
     })?;
     let token = asked.get(TOKEN);
-    let playback = control.may_play(parsed.channel(), token).await;
-    let playback = playback.map_err(missing)?;
+    let may = control.may_play(parsed.channel(), token, asked.address);
+    let may = may.await.map_err(missing)?;
     let document = match &parsed {
         MediaPath::Segment(key, number, container) => {
-            return segment(control, key, *number, *container).await;
+            return segment(control, key, *number, *container, may.audience).await;
         }
         MediaPath::Index(channel) => match asked.range()? {
             Some(range) => control.range_document(channel, range).await,
@@ -148,10 +151,10 @@ async fn find(
         control.viewed(parsed.channel(), asked.viewer);
     }
     // The token goes along to whatever the playlist names.
-    if let (Playback::Signed, Some(token)) = (playback, token) {
+    if let (Playback::Signed, Some(token)) = (may.playback, token) {
         document = document.with_query(&format!("{TOKEN}={token}"));
     }
-    let cache_control = cache_control(&document);
+    let cache_control = kept_by(may.audience, cache_control(&document));
     Ok(Representation::of_document(document, PLAYLIST, cache_control, headers).await)
 }
 
@@ -160,6 +163,7 @@ async fn segment(
     key: &RecordingKey,
     number: u64,
     container: Container,
+    audience: Audience,
 ) -> Result<Representation, Problem> {
     let Container::Ts = container;
     let body = control.segment(key, number).await.map_err(missing)?;
@@ -167,7 +171,7 @@ async fn segment(
         content_type: "video/mp2t",
         // The name stands for the bytes; the size is for a store that was tampered with.
         etag: format!("\"{}-{number:x}-{:x}\"", key.recording, body.size()),
-        cache_control: FOR_EVER.to_owned(),
+        cache_control: kept_by(audience, FOR_EVER.to_owned()),
         coding: Coding::Only,
         body,
     })
@@ -178,6 +182,15 @@ fn cache_control(document: &Document) -> String {
         Freshness::Live { max_age_s: 0 } => "no-cache".to_owned(),
         Freshness::Live { max_age_s } => format!("public, max-age={max_age_s}"),
         Freshness::Settled => SETTLED.to_owned(),
+    }
+}
+
+/// What not everybody may have is kept by no cache that others share.
+fn kept_by(audience: Audience, cache_control: String) -> String {
+    match (audience, cache_control.strip_prefix("public")) {
+        (Audience::All, _) => cache_control,
+        (Audience::Some, Some(rest)) => format!("private{rest}"),
+        (Audience::Some, None) => format!("private, {cache_control}"),
     }
 }
 

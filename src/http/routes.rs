@@ -1,11 +1,12 @@
 //! Which path leads where.
 
 use super::problem::Problem;
+use super::server::Peer;
 use super::{delivery, page};
 use crate::control::health::Readiness;
 use crate::control::{Control, LiveChannel};
 use crate::key::{MEDIA_ROOT, MediaPath};
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
@@ -83,8 +84,10 @@ impl From<LiveChannel> for LiveRow {
 }
 
 /// The channels that are live and that anybody may play, for the page.
-async fn live(State(control): State<Control>) -> Response {
-    let public = control.live().into_iter().filter(|live| live.public);
+async fn live(State(control): State<Control>, peer: Option<Extension<Peer>>) -> Response {
+    let address = peer.map(|Extension(Peer(peer))| peer.ip());
+    let may = |live: &LiveChannel| live.public && control.may_see_from(&live.channel, address);
+    let public = control.live().into_iter().filter(may);
     let channels = public.map(LiveRow::from).collect();
     ([(CACHE_CONTROL, "no-store")], Json(Live { channels })).into_response()
 }

@@ -128,7 +128,7 @@ async fn world_with(limits: Limits, front: Front, seats: Seats) -> World {
 /// A push that begins, with the tracks that a camera has.
 async fn push(control: &Control, name: &str) -> (Claim, RecordingKey) {
     let grant = control
-        .may_publish("live", name, &Presented::default())
+        .may_publish("live", name, &Presented::default(), [192, 0, 2, 1].into())
         .await
         .expect("open to all");
     let publisher = Publisher::default();

@@ -91,6 +91,7 @@ fn fill(folder: &Path, settings: &[&str]) -> (Server, String) {
         assert!(answer.status < 300, "{method} {path}: {}", answer.text);
     };
     let cam = json!({"description": "Küche", "labels": {"floor": "1"}, "segment_duration_ms": 1000,
+        "play_from": ["127.0.0.0/8", "::1/128"], "publish_not_from": ["192.0.2.1/32"], "bit_rate_max": 9000000,
         "reconnect_window_ms": 4000, "retention_s": 86400});
     ask("PUT", "a%2Fb/cam", cam);
     ask(

@@ -13,6 +13,7 @@ mod push;
 mod remux;
 
 mod live_playlist;
+mod networks;
 mod playback;
 
 mod bad_input;

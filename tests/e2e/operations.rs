@@ -1,5 +1,6 @@
 //! What an owner does while the server runs, and what nobody may ever see.
 
+use crate::networks::channel;
 use crate::support::clips::SHORT_GOP;
 use crate::support::http;
 use crate::support::publisher::{Speed, ffmpeg_push};
@@ -44,7 +45,7 @@ fn the_configuration_is_read_anew() {
         assert!(taken.contains(key), "{taken}");
     }
     assert!(!pushes(&server, "shut"));
-    let refused = server.log_lines("not published to from this address");
+    let refused = server.log_lines("live/shut is not published to from 127.0.0.1");
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert!(pushes(&server, "open"));
     wait_for("too many requests", SOON, || {
@@ -66,6 +67,10 @@ fn the_configuration_is_read_anew() {
 fn a_push_above_its_bit_rate_is_cut_off() {
     let data = tempfile::tempdir().expect("a folder for the server");
     let server = Server::start(data.path(), &[("ingest.bit_rate_max", "50kbit")]);
+    // What is set of a channel counts instead.
+    let free = ["create", "live/free", "--set", "bit_rate_max=0"];
+    channel(&server, &[&free[..], &["--set", "publish=open"]].concat());
+    let free = ffmpeg_push(&SHORT_GOP, &server.publish_url("free"), Speed::RealTime);
     let push = ffmpeg_push(&SHORT_GOP, &server.publish_url("fat"), Speed::RealTime);
     let ended = push.finish(PUSH_LIMIT);
     let told = format!("{}{}", ended.stderr, ended.stdout);
@@ -73,6 +78,7 @@ fn a_push_above_its_bit_rate_is_cut_off() {
     let ends = server.log_lines("publish ended");
     assert!(ends[0].contains("more than the 50 kbit/s"), "{ends:?}");
     assert!(!ended.status.success() || told.contains("kbit/s"), "{told}");
+    assert!(free.finish(PUSH_LIMIT).status.success());
 }
 
 #[test]

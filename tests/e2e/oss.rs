@@ -27,6 +27,8 @@ impl Oss {
             ("auth.publish", "key"),
             ("compat.oss.listen", &*format!("127.0.0.1:{port}")),
             ("compat.oss.keys.testak", "testsk"),
+            ("auth.play_not_from.shut-bucket", "[\"127.0.0.0/8\"]"),
+            ("auth.publish_not_from.shut-bucket", "[\"127.0.0.0/8\"]"),
             ("compat.oss.keys.lookak", "looksk"),
             ("compat.oss.keys.elseak", "elsesk"),
             ("log.level", "debug"),

@@ -423,6 +423,14 @@ def walk(port):
     for auth in (oss2.Auth("lookak", "looksk"), oss2.Auth("elseak", "elsesk")):
         refused(oss2.Bucket(auth, endpoint, "walk-bucket").sign_rtmp_url("cam", "", 60), "does not reach that far")
     same(all_there_is(), before)
+    # Who has every right, at an address that has none: the server was started so.
+    shut = oss2.Bucket(oss2.Auth(KEY, SECRET), endpoint, "shut-bucket")
+    shut.create_bucket(oss2.BUCKET_ACL_PUBLIC_READ)
+    create(shut, "cam", "live.m3u8")
+    for shown in ({}, header("GET", "/shut-bucket/cam/live.m3u8", {}, KEY, SECRET, 0)):
+        status, body = plain(port, "GET", "/shut-bucket/cam/live.m3u8", shown)
+        true(status == 403 and b"is not played from 127.0.0.1" in body, body)
+    refused(shut.sign_rtmp_url("cam", "", 60), "is not published to from 127.0.0.1")
     print("ok")
 
 

@@ -4,10 +4,11 @@ use super::Oss;
 use super::error::Error;
 use super::playlists::{segment_etag, segment_time};
 use super::service::Call;
+use crate::control::auth::Audience;
 use crate::control::hubs::Hub;
 use crate::control::ranges::RangeKind;
 use crate::control::{self, Lookup};
-use crate::http::Representation;
+use crate::http::{Peer, Representation};
 use crate::id::{ChannelId, ChannelName};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
@@ -15,8 +16,16 @@ use hyper::StatusCode;
 const SEGMENT: &str = "video/mp2t";
 
 impl Oss {
-    pub(super) async fn get_object(&self, call: &Call<'_>, hub: &Hub) -> Result<Response, Error> {
+    pub(super) async fn get_object(
+        &self,
+        call: &mut Call<'_>,
+        hub: &Hub,
+    ) -> Result<Response, Error> {
         let (id, name) = named(call, hub)?;
+        let peer = call.parts.extensions.get::<Peer>();
+        let address = peer.map(|peer| peer.0.ip());
+        let audience = self.control().may_play_from(&id, address).await?;
+        call.shared &= audience == Audience::All;
         match segment_time(name) {
             Some(unix_ms) => self.get_segment(call, &id, unix_ms).await,
             None => self.get_playlist(call, &id, name).await,
@@ -81,7 +90,7 @@ impl Oss {
 }
 
 /// Channel and name of an object.
-fn named<'a>(call: &'a Call<'_>, hub: &Hub) -> Result<(ChannelId, &'a str), Error> {
+fn named<'a>(call: &Call<'a>, hub: &Hub) -> Result<(ChannelId, &'a str), Error> {
     let key = &call.target.key;
     let parts = key.split_once('/').filter(|(_, name)| !name.contains('/'));
     let channel = parts.and_then(|(channel, _)| ChannelName::new(channel).ok());

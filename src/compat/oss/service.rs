@@ -99,13 +99,13 @@ impl Oss {
             return self.create_bucket(&call, &bucket, hub).await;
         }
         let hub = hub.ok_or_else(|| Error::no_such_bucket(&target.bucket))?;
-        self.carry_out(operation, &call, &hub).await
+        self.carry_out(operation, &mut call, &hub).await
     }
 
     async fn carry_out(
         &self,
         operation: Operation,
-        call: &Call<'_>,
+        call: &mut Call<'_>,
         hub: &Hub,
     ) -> Result<Response, Error> {
         use Operation as O;

@@ -9,7 +9,7 @@ mod sources;
 mod tokens;
 
 pub use secret::{Fingerprint, FreshKey};
-pub use sources::{EVERYWHERE, Sources};
+pub use sources::{Audience, EVERYWHERE, Lists, Sources};
 pub use tokens::{Caller, FirstStart, Need, NewToken, Scope, Token};
 
 use super::channels::{Channel, Known};
@@ -20,6 +20,7 @@ use secret::Signer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -53,6 +54,15 @@ pub enum Playback {
     Public,
     /// Whoever has a signed URL.
     Signed,
+}
+
+/// What a viewer may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MayPlay {
+    /// By which rule.
+    pub playback: Playback,
+    /// Who else.
+    pub audience: Audience,
 }
 
 /// What a publisher shows: the query of its URL.
@@ -90,8 +100,11 @@ pub enum Denied {
     #[error("channel {0} is disabled")]
     Disabled(ChannelId),
     /// Whoever asks is somewhere else than publishers of this channel are.
-    #[error("channel {0} is not published to from this address")]
-    Source(ChannelId),
+    #[error("channel {0} is not published to from {1}")]
+    Source(ChannelId, IpAddr),
+    /// The same with viewers.
+    #[error("channel {0} is not played from {1}")]
+    Viewer(ChannelId, String),
     /// No token, or one that is not known.
     #[error("this needs an API token: send the header Authorization: Bearer …")]
     NoToken,
@@ -117,6 +130,8 @@ pub struct Asked<'a> {
     pub name: &'a str,
     /// Its query.
     pub shown: &'a Presented<'a>,
+    /// Where it is.
+    pub from: IpAddr,
 }
 
 /// Decides who may publish for the connections that come in by it: [`Control`] itself, or an API
@@ -139,6 +154,7 @@ impl Door for Control {
             asked.app,
             asked.name,
             asked.shown,
+            asked.from,
         ))
     }
 }
@@ -204,13 +220,14 @@ impl Control {
         passing.remove(channel);
     }
 
-    /// Whether whoever shows this may publish to `hub`/`name`. Where anybody may publish to any
-    /// name, the channel is made.
+    /// Whether whoever shows this may publish to `hub`/`name` from this address. Where anybody may
+    /// publish to any name, the channel is made.
     pub async fn may_publish(
         &self,
         hub: &str,
         name: &str,
         shown: &Presented<'_>,
+        from: IpAddr,
     ) -> Result<Grant, Denied> {
         let id = ChannelId::new(hub, name)?;
         let known = self.known_for_auth(&id).await?;
@@ -223,7 +240,10 @@ impl Control {
         }
         let channel = match known {
             Some(known) => Arc::clone(&known.channel),
-            None if self.auth().policy == Policy::Open => self.make_on_push(&id).await,
+            None if self.auth().policy == Policy::Open => {
+                self.check_publisher(&id, None, from)?;
+                self.make_on_push(&id).await
+            }
             None => return Err(Denied::WrongKey(id)),
         };
         match channel.settings.enabled {
@@ -263,21 +283,28 @@ impl Control {
         }
     }
 
-    /// Whether whoever shows `token` may play a channel that there is.
-    pub async fn may_play(&self, id: &ChannelId, token: Option<&str>) -> Result<Playback, Lookup> {
+    /// Whether whoever shows `token`, at `address`, may play a channel that there is.
+    pub async fn may_play(
+        &self,
+        id: &ChannelId,
+        token: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<MayPlay, Lookup> {
         let channel = match self.live_settings(id) {
             Some(channel) => channel,
             None => self.channel(id).await?,
         };
-        if channel.settings.playback == Playback::Public {
-            return Ok(Playback::Public);
+        let audience = self.check_viewer(id, Some(&channel.settings), address)?;
+        let playback = channel.settings.playback;
+        if playback == Playback::Signed {
+            let token = token.ok_or_else(|| Denied::NotSigned(id.clone()))?;
+            let parts = token.split_once('-');
+            let parts =
+                parts.and_then(|(expires, signature)| Some((expires.parse().ok()?, signature)));
+            let (expires, signature) = parts.ok_or_else(|| Denied::WrongSignature(id.clone()))?;
+            self.check_signature(Use::Play, id, expires, signature)?;
         }
-        let token = token.ok_or_else(|| Denied::NotSigned(id.clone()))?;
-        let parts = token.split_once('-');
-        let parts = parts.and_then(|(expires, signature)| Some((expires.parse().ok()?, signature)));
-        let (expires, signature) = parts.ok_or_else(|| Denied::WrongSignature(id.clone()))?;
-        self.check_signature(Use::Play, id, expires, signature)?;
-        Ok(Playback::Signed)
+        Ok(MayPlay { playback, audience })
     }
 
     /// The query that lets whoever has it publish to `channel` until `expires` (unix seconds).

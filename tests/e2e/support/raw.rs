@@ -18,7 +18,13 @@ pub(crate) struct Raw {
 impl Raw {
     /// Behind its handshake.
     pub(crate) fn connect(address: &str) -> Self {
+        Self::connect_through("", address)
+    }
+
+    /// The same by a proxy that says this first.
+    pub(crate) fn connect_through(preface: &str, address: &str) -> Self {
         let mut socket = TcpStream::connect(address).expect("the server listens");
+        socket.write_all(preface.as_bytes()).expect("it listens");
         socket
             .set_read_timeout(Some(ANSWER_MAX))
             .expect("a timeout");
