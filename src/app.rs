@@ -66,6 +66,16 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// The store signs no URLs.
+    #[error(
+        "store.read = \"redirect\" needs a store that signs URLs, and {url} does not: {reason}"
+    )]
+    Unsigned {
+        /// Where the store is.
+        url: String,
+        /// Why.
+        reason: String,
+    },
     /// The catalog cannot be opened.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
@@ -104,6 +114,9 @@ pub async fn serve(config: Config, reread: Reread, demo: bool) -> Result<(), Sta
         ));
     }
     let control = make_control(&config).await?;
+    if let Some(urls) = storage::signed_urls(&config).await? {
+        control.send_readers_to(urls);
+    }
     let cut_off = storage::take_up(&control, &config).await?;
     control.set_sources(settings::sources(&config));
     let first = prepare(&control, &config, cut_off).await?;

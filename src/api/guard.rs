@@ -82,7 +82,7 @@ impl From<Error> for Failure {
             Error::NoChannel(_) | Error::NoRange(..) | Error::NoToken(_) => StatusCode::NOT_FOUND,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
             Error::Live(_) | Error::NotLive(_) => StatusCode::CONFLICT,
-            Error::Store(_) | Error::Index { .. } | Error::Write(_) => {
+            Error::Store(_) | Error::Index { .. } | Error::Write(_) | Error::Leaving(_) => {
                 return Self(of_catalog(&error));
             }
             Error::Catalog(ref failed) if failed.is_passing() => return Self(of_catalog(&error)),

@@ -8,7 +8,8 @@ use crate::control::{Control, confirmed};
 use crate::key::RecordingKey;
 use crate::recover;
 use crate::store::disk::{Disk, Fsync};
-use crate::store::{Remote, Spool, Store, spool};
+use crate::store::{Remote, SignedUrls, Spool, Store, spool};
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +51,27 @@ pub(super) fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
     let disk = Disk::with_spool(&root, &markers, writers, fsync, spool).map_err(data)?;
     disk.keep_free(config.store.reserve.0);
     Ok((store, disk))
+}
+
+/// Where viewers are sent for what the store has, if they are.
+pub(super) async fn signed_urls(config: &Config) -> Result<Option<SignedUrls>, StartError> {
+    let settings = &config.store;
+    if settings.read == config::Read::Proxy {
+        return Ok(None);
+    }
+    let mut remote = settings.remote();
+    if !settings.read_endpoint.is_empty() {
+        remote.endpoint = Some(settings.read_endpoint.clone());
+    }
+    let signed = SignedUrls::new(&remote, settings.read_expires.0).await;
+    signed.map(Some).map_err(|error| {
+        let cause = error.source();
+        let reason = cause.map_or_else(|| error.to_string(), ToString::to_string);
+        StartError::Unsigned {
+            url: remote.url,
+            reason,
+        }
+    })
 }
 
 /// Finishes what an earlier process was writing when it was killed. Returns its recordings.

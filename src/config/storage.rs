@@ -21,6 +21,12 @@ pub struct Store {
     pub access_key_id: String,
     /// Its secret.
     pub secret_access_key: Secret,
+    /// Who gives segments to viewers that a remote store has.
+    pub read: Read,
+    /// Base URL of an S3 server as viewers reach it, if that is not `endpoint`.
+    pub read_endpoint: String,
+    /// How long the URL is good that a viewer is sent to.
+    pub read_expires: Span,
     /// Whether playlists are written into a remote store, for viewers who come past this server.
     pub publish_playlists: bool,
     /// The index of a running recording is rewritten in a remote store at most this often.
@@ -42,6 +48,9 @@ impl Default for Store {
             path_style: true,
             access_key_id: String::new(),
             secret_access_key: Secret::default(),
+            read: Read::Proxy,
+            read_endpoint: String::new(),
+            read_expires: secs(600),
             publish_playlists: false,
             index_interval: secs(10),
             writers: 2,
@@ -56,8 +65,33 @@ impl Store {
         if !(1..=64).contains(&self.writers) {
             return contradiction(format!("store.writers ({}) must be 1 to 64", self.writers));
         }
+        if self.read == Read::Redirect && self.url.starts_with("file:") {
+            return contradiction(format!(
+                "store.read = \"redirect\" needs a remote store: nobody but this server reads {}",
+                self.url
+            ));
+        }
+        if !(secs(1)..=secs(READ_EXPIRES_MAX_S)).contains(&self.read_expires) {
+            return contradiction(format!(
+                "store.read_expires ({}) must be 1s to 7days",
+                self.read_expires
+            ));
+        }
         Ok(())
     }
+}
+
+/// S3 and Google sign nothing for longer.
+const READ_EXPIRES_MAX_S: u64 = 7 * 24 * 3600;
+
+/// Who gives segments to viewers that a remote store has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Read {
+    /// This server, which reads them from the store.
+    Proxy,
+    /// The store itself: viewers are sent to a signed URL.
+    Redirect,
 }
 
 /// What is forced to the disk, and when.

@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod live;
 pub mod meter;
 pub mod ranges;
+mod reading;
 pub mod recording;
 mod restore;
 pub mod retention;
@@ -28,6 +29,7 @@ mod walk;
 
 pub use archive::PLAYLIST_BYTES;
 pub use auth::FirstStart;
+pub use reading::Elsewhere;
 
 use crate::catalog::{self, Backlog, Catalog, CredentialRow, Health, SECRET};
 use crate::id::{ChannelId, ChannelName};
@@ -35,7 +37,7 @@ use crate::key::{Container, MediaPath, RecordingKey};
 use crate::metrics;
 use crate::playlist::Document;
 use crate::store::disk::Disk;
-use crate::store::{self, Cached, Meta, Object, SegmentCache, Store};
+use crate::store::{self, Cached, Meta, Object, SegmentCache, SignedUrls, Store};
 use archive::Archive;
 use auth::{Auth, Denied, Grant, Policy, Token};
 use bytes::Bytes;
@@ -49,7 +51,7 @@ use recording::Recording;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -83,6 +85,8 @@ struct Inner {
     restoring: Mutex<Option<BTreeSet<RecordingKey>>>,
     /// The store itself, without the spool before it.
     store: Store,
+    /// Where viewers are sent for what the store has, if they are.
+    urls: OnceLock<SignedUrls>,
     names: retention::Names,
 }
 
@@ -247,6 +251,9 @@ pub enum Error {
     /// A line of an index cannot be written.
     #[error(transparent)]
     Write(#[from] store::disk::WriteError),
+    /// The index of a recording cannot be added to in this moment.
+    #[error("recording {0} is just leaving the spool")]
+    Leaving(RecordingKey),
 }
 
 impl Control {
@@ -271,6 +278,7 @@ impl Control {
             archive: Archive::new(store.clone(), spool, settings.window_segments),
             names: retention::Names::default(),
             store,
+            urls: OnceLock::new(),
             cache: SegmentCache::new(settings.cache_bytes),
             registry: Registry::default(),
             memory: Memory::new(),

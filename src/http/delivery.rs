@@ -4,16 +4,18 @@ use super::problem::{self, Problem};
 use super::representation::{Coding, Representation};
 use super::server::Peer;
 use crate::control::auth::{Audience, Denied, Playback, TOKEN};
-use crate::control::{Control, Lookup};
+use crate::control::{Control, Elsewhere, Lookup};
 use crate::key::{Container, MediaPath, RecordingKey};
 use crate::metrics;
 use crate::playlist::{Document, Freshness};
+use crate::store::signed::Ask;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderName, HeaderValue,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, HeaderName,
+    HeaderValue, LOCATION,
 };
 use hyper::{HeaderMap, Method, StatusCode};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -43,12 +45,17 @@ pub(super) async fn media(
             let asked = Asked {
                 path: &path,
                 query: query.as_deref().unwrap_or_default(),
+                ask: match method {
+                    Method::HEAD => Ask::Head,
+                    _ => Ask::Get,
+                },
                 viewer: viewer(peer.as_ref().map(|peer| &peer.0), &headers),
                 address: peer.as_ref().map(|peer| peer.0.0.ip()),
             };
             let found = find(&control, &asked, &headers).await;
             match found {
-                Ok(found) => found.respond(&method, &headers).await,
+                Ok(Found::Here(found)) => found.respond(&method, &headers).await,
+                Ok(Found::Elsewhere(place)) => redirect(&place),
                 Err(problem) => problem.into_response(),
             }
         }
@@ -62,8 +69,15 @@ pub(super) async fn media(
 struct Asked<'a> {
     path: &'a str,
     query: &'a str,
+    ask: Ask,
     viewer: u64,
     address: Option<IpAddr>,
+}
+
+/// Where that is.
+enum Found {
+    Here(Representation),
+    Elsewhere(Elsewhere),
 }
 
 impl<'a> Asked<'a> {
@@ -121,11 +135,7 @@ fn viewer(peer: Option<&Peer>, headers: &HeaderMap) -> u64 {
     hasher.finish()
 }
 
-async fn find(
-    control: &Control,
-    asked: &Asked<'_>,
-    headers: &HeaderMap,
-) -> Result<Representation, Problem> {
+async fn find(control: &Control, asked: &Asked<'_>, headers: &HeaderMap) -> Result<Found, Problem> {
     let parsed = MediaPath::parse(asked.path).ok_or_else(|| {
         let detail = "the path names no playlist and no segment";
         Problem::new(StatusCode::NOT_FOUND, detail).passing()
@@ -135,7 +145,14 @@ async fn find(
     let may = may.await.map_err(missing)?;
     let document = match &parsed {
         MediaPath::Segment(key, number, container) => {
-            return segment(control, key, *number, *container, may.audience).await;
+            // The store does not look from where somebody comes.
+            if may.audience == Audience::All
+                && let Some(place) = control.elsewhere(key, *number, asked.ask).await
+            {
+                return Ok(Found::Elsewhere(place));
+            }
+            let found = segment(control, key, *number, *container, may.audience).await;
+            return found.map(Found::Here);
         }
         MediaPath::Index(channel) => match asked.range()? {
             Some(range) => control.range_document(channel, range).await,
@@ -155,7 +172,22 @@ async fn find(
         document = document.with_query(&format!("{TOKEN}={token}"));
     }
     let cache_control = kept_by(may.audience, cache_control(&document));
-    Ok(Representation::of_document(document, PLAYLIST, cache_control, headers).await)
+    let found = Representation::of_document(document, PLAYLIST, cache_control, headers).await;
+    Ok(Found::Here(found))
+}
+
+/// Sends a player to where the segment is. Only its own cache may keep that: the URL lets everybody in.
+fn redirect(place: &Elsewhere) -> Response {
+    let mut response = StatusCode::FOUND.into_response();
+    let kept = format!("private, max-age={}", place.life.as_secs() / 2);
+    let headers = response.headers_mut();
+    for (name, value) in [(LOCATION, &place.url), (CACHE_CONTROL, &kept)] {
+        // A URL has no character that a header has not.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    response
 }
 
 async fn segment(

@@ -25,6 +25,9 @@ const SEGMENT_LEN_TYPICAL: u64 = 1024 * 1024;
 /// Segments in memory take at most so much of the capacity: what is in the cache, and what slow readers
 /// still have of what was in it. Beyond it segments are streamed to each reader.
 const ALIVE: u64 = 2;
+/// Segments that are too large to keep and of which it is known how large: then they cost one request
+/// of a remote store and not two.
+const LARGE: usize = 1_000;
 /// Reads from the store at one time; protects memory (each may hold a segment) and the store.
 const READS_MAX: usize = 64;
 
@@ -45,6 +48,7 @@ struct Inner {
     segments:
         Cache<Arc<str>, Bytes, ByLength, DefaultHashBuilder, DefaultLifecycle<Arc<str>, Bytes>>,
     segment_len_max: u64,
+    large: Cache<Arc<str>, Meta>,
     /// Reads under way, so that all who miss at one time wait for one read, and share its failure.
     flights: Mutex<HashMap<Arc<str>, WeakShared<Flight>>>,
     reads: Semaphore,
@@ -83,6 +87,7 @@ impl SegmentCache {
         Self(Arc::new(Inner {
             segments,
             segment_len_max: capacity / SEGMENT_SHARE,
+            large: Cache::new(LARGE),
             flights: Mutex::new(HashMap::new()),
             reads: Semaphore::new(READS_MAX),
             alive: Arc::default(),
@@ -117,7 +122,10 @@ impl SegmentCache {
             }
             None => {
                 metrics::CACHE_MISSES.add(1);
-                self.join(store, object).await
+                match self.0.large.get(object) {
+                    Some(meta) => Ok(Cached::TooLarge(meta)),
+                    None => self.join(store, object).await,
+                }
             }
         }
     }
@@ -143,7 +151,9 @@ impl SegmentCache {
         let _permit = self.0.reads.acquire().await; // never closed
         let found = store.open(object, None).await?;
         if found.meta.size > self.0.segment_len_max {
-            return Ok(Cached::TooLarge(Meta::from(&found.meta)));
+            let meta = Meta::from(&found.meta);
+            self.0.large.insert(object.into(), meta.clone());
+            return Ok(Cached::TooLarge(meta));
         }
         let Some(room) = Room::take(&self.0.alive, found.meta.size, self.0.alive_max) else {
             return Ok(Cached::TooLarge(Meta::from(&found.meta)));

@@ -12,9 +12,11 @@ pub mod cache;
 mod delete;
 #[cfg(test)]
 pub mod fault;
+pub mod signed;
 
 pub use cache::{Cached, SegmentCache};
 pub use remote::Remote;
+pub use signed::SignedUrls;
 pub use spool::Spool;
 
 use bytes::Bytes;

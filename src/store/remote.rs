@@ -1,11 +1,12 @@
 //! Opens a store in a cloud: S3 and what speaks like it, Google Cloud Storage, Azure.
 
 use super::{Error, Store};
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::azure::{MicrosoftAzure, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder};
 use object_store::path::Path as Name;
 use object_store::prefix::PrefixStore;
+use object_store::signer::Signer;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use std::fmt;
 use std::sync::Arc;
@@ -39,22 +40,12 @@ pub struct Remote {
 impl Store {
     /// A store in a cloud. Nothing is asked of it yet: it may be down.
     pub fn remote(remote: &Remote) -> Result<Self, Error> {
-        let refused = |source| Error::Remote {
-            url: remote.url.clone(),
-            source: Arc::new(source),
+        let store: Arc<dyn ObjectStore> = match remote.open()? {
+            Opened::S3(store) => Arc::new(store),
+            Opened::Gs(store) => Arc::new(store),
+            Opened::Az(store) => Arc::new(store),
         };
-        let scheme = remote.url.split_once("://").map(|(scheme, _)| scheme);
-        let store = match scheme {
-            Some("s3") => remote.s3().map_err(refused)?,
-            Some("gs") => remote.gs().map_err(refused)?,
-            Some("az") => remote.az().map_err(refused)?,
-            _ => {
-                return Err(Error::Scheme {
-                    url: remote.url.clone(),
-                });
-            }
-        };
-        let prefix = Name::parse(remote.prefix()).map_err(|e| refused(e.into()))?;
+        let prefix = remote.prefix()?;
         Ok(match prefix.as_ref().is_empty() {
             true => Self::new(store),
             false => Self::new(Arc::new(PrefixStore::new(store, prefix))),
@@ -62,13 +53,53 @@ impl Store {
     }
 }
 
+/// A store of one of the kinds that there are.
+enum Opened {
+    S3(AmazonS3),
+    Gs(GoogleCloudStorage),
+    Az(MicrosoftAzure),
+}
+
 impl Remote {
-    fn prefix(&self) -> &str {
-        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
-        rest.split_once('/').map_or("", |(_, prefix)| prefix)
+    fn open(&self) -> Result<Opened, Error> {
+        let scheme = self.url.split_once("://").map(|(scheme, _)| scheme);
+        let opened = match scheme {
+            Some("s3") => self.s3().map(Opened::S3),
+            Some("gs") => self.gs().map(Opened::Gs),
+            Some("az") => self.az().map(Opened::Az),
+            _ => {
+                return Err(Error::Scheme {
+                    url: self.url.clone(),
+                });
+            }
+        };
+        opened.map_err(|source| self.refused(source))
     }
 
-    fn s3(&self) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    /// What signs URLs of its objects.
+    pub(super) fn signer(&self) -> Result<Arc<dyn Signer>, Error> {
+        Ok(match self.open()? {
+            Opened::S3(store) => Arc::new(store),
+            Opened::Gs(store) => Arc::new(store),
+            Opened::Az(store) => Arc::new(store),
+        })
+    }
+
+    /// What stands before the name of each object.
+    pub(super) fn prefix(&self) -> Result<Name, Error> {
+        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        let prefix = rest.split_once('/').map_or("", |(_, prefix)| prefix);
+        Name::parse(prefix).map_err(|error| self.refused(error.into()))
+    }
+
+    fn refused(&self, source: object_store::Error) -> Error {
+        Error::Remote {
+            url: self.url.clone(),
+            source: Arc::new(source),
+        }
+    }
+
+    fn s3(&self) -> Result<AmazonS3, object_store::Error> {
         let mut builder = AmazonS3Builder::from_env()
             .with_url(&self.url)
             .with_retry(retries())
@@ -88,23 +119,23 @@ impl Remote {
             builder = builder.with_secret_access_key(secret);
         }
         let client = client().with_allow_http(http);
-        Ok(Arc::new(builder.with_client_options(client).build()?))
+        builder.with_client_options(client).build()
     }
 
-    fn gs(&self) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
-        let builder = GoogleCloudStorageBuilder::from_env()
+    fn gs(&self) -> Result<GoogleCloudStorage, object_store::Error> {
+        GoogleCloudStorageBuilder::from_env()
             .with_url(&self.url)
             .with_retry(retries())
-            .with_client_options(client());
-        Ok(Arc::new(builder.build()?))
+            .with_client_options(client())
+            .build()
     }
 
-    fn az(&self) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
-        let builder = MicrosoftAzureBuilder::from_env()
+    fn az(&self) -> Result<MicrosoftAzure, object_store::Error> {
+        MicrosoftAzureBuilder::from_env()
             .with_url(&self.url)
             .with_retry(retries())
-            .with_client_options(client());
-        Ok(Arc::new(builder.build()?))
+            .with_client_options(client())
+            .build()
     }
 }
 

@@ -119,13 +119,14 @@ struct Inner {
 }
 
 /// A recording in the spool.
+#[derive(Debug)]
 struct Shipment {
     key: RecordingKey,
     state: Mutex<State>,
     wake: Notify,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     /// Segments that are not confirmed, in order.
     queue: VecDeque<Item>,
@@ -144,9 +145,35 @@ struct State {
     kept: VecDeque<Item>,
     /// Nothing follows.
     ended: bool,
+    /// Those who add to its index and are not to find it gone.
+    stays: usize,
+    /// Its last objects are being written: nothing is added to its index any more.
+    leaving: bool,
 }
 
-#[derive(Clone)]
+/// Whether a recording is in the spool.
+#[derive(Debug)]
+pub enum Presence {
+    /// It is, and does not leave while somebody has this.
+    Here(Stay),
+    /// All of it is confirmed, and what is written of it last is on its way.
+    Leaving,
+    /// The store alone has it.
+    Gone,
+}
+
+/// As long as this is there, a recording stays in the spool.
+#[derive(Debug)]
+pub struct Stay(Arc<Shipment>);
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.0.lock().stays -= 1;
+        self.0.wake.notify_one();
+    }
+}
+
+#[derive(Clone, Debug)]
 struct Item {
     object: String,
     size: u64,
@@ -154,6 +181,16 @@ struct Item {
     index_len: u64,
     /// When it was finished, in milliseconds since the Unix epoch.
     since_ms: i64,
+}
+
+impl Item {
+    /// Its media sequence number.
+    fn number(&self) -> Option<u64> {
+        match MediaPath::parse(&self.object) {
+            Some(MediaPath::Segment(_, number, _)) => Some(number),
+            _ => None,
+        }
+    }
 }
 
 impl Spool {
@@ -209,6 +246,7 @@ impl Spool {
                 resumed: true,
                 kept,
                 ended: !is_open(&key),
+                ..State::default()
             };
             // Locked before its task begins, which takes it off the list in the end.
             let mut shipments = self.0.shipments();
@@ -250,14 +288,36 @@ impl Spool {
     pub fn unconfirmed(&self, key: &RecordingKey) -> Option<Option<u64>> {
         let shipment = self.0.shipments().get(&key.folder()).cloned()?;
         let state = shipment.lock();
-        let first = state
-            .queue
-            .front()
-            .and_then(|item| MediaPath::parse(&item.object));
-        Some(match first {
-            Some(MediaPath::Segment(_, number, _)) => Some(number),
-            _ => None,
-        })
+        Some(state.queue.front().and_then(Item::number))
+    }
+
+    /// Whether a recording is here. Who adds to its index holds on to it meanwhile.
+    pub fn presence(&self, key: &RecordingKey) -> Presence {
+        let Some(shipment) = self.0.shipments().get(&key.folder()).cloned() else {
+            return Presence::Gone;
+        };
+        let mut state = shipment.lock();
+        if state.leaving {
+            return Presence::Leaving;
+        }
+        state.stays += 1;
+        drop(state);
+        Presence::Here(Stay(shipment))
+    }
+
+    /// Whether a recording is all confirmed, and only its last objects are on their way.
+    pub fn is_leaving(&self, key: &RecordingKey) -> bool {
+        let shipment = self.0.shipments().get(&key.folder()).cloned();
+        shipment.is_some_and(|shipment| shipment.lock().leaving)
+    }
+
+    /// The first segment of a recording that is still here, confirmed or not, if there is one; `None`
+    /// if the recording has left the spool.
+    pub fn first(&self, key: &RecordingKey) -> Option<Option<u64>> {
+        let shipment = self.0.shipments().get(&key.folder()).cloned()?;
+        let state = shipment.lock();
+        let first = state.kept.front().or_else(|| state.queue.front());
+        Some(first.and_then(Item::number))
     }
 
     /// The recordings of a channel that have not left the spool.

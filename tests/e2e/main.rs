@@ -17,6 +17,7 @@ mod networks;
 mod playback;
 
 mod bad_input;
+mod cloud;
 mod delivery;
 mod disk_full;
 mod hostile;

@@ -104,13 +104,15 @@ impl Shipping {
         Some(item)
     }
 
-    /// Called while nothing is under way: lines after the last segment are confirmed with it.
+    /// Called while nothing is under way: lines after the last segment are confirmed with it. If it is
+    /// over with that, nothing is added any more.
     fn all_confirmed(&self) -> bool {
         let mut state = self.shipment.lock();
         if state.queue.is_empty() {
             state.confirmed_len = state.index_len;
         }
-        state.queue.is_empty() && state.ended
+        state.leaving = state.queue.is_empty() && state.ended && state.stays == 0;
+        state.leaving
     }
 
     /// Whether so much waits that playlists would only be overtaken.

@@ -44,6 +44,8 @@ struct Shared {
     requests: AtomicU64,
     refused: AtomicU64,
     puts: Mutex<Vec<Put>>,
+    /// Of every GET the path and the range.
+    gets: Mutex<Vec<(String, String)>>,
 }
 
 impl Proxy {
@@ -57,6 +59,7 @@ impl Proxy {
             requests: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             puts: Mutex::default(),
+            gets: Mutex::default(),
         });
         let serving = shared.clone();
         std::thread::spawn(move || {
@@ -88,6 +91,13 @@ impl Proxy {
         lock(&self.shared.puts).clone()
     }
 
+    /// The ranges, empty for the whole, of which somebody has asked for the object with this path.
+    pub(crate) fn gets(&self, path: &str) -> Vec<String> {
+        let gets = lock(&self.shared.gets);
+        let of_path = gets.iter().filter(|(asked, _)| asked.ends_with(path));
+        of_path.map(|(_, range)| range.clone()).collect()
+    }
+
     /// How often each object was written.
     pub(crate) fn puts_by_path(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
@@ -114,6 +124,9 @@ impl Shared {
         let mut from_server = BufReader::new(&server);
         while let Some(request) = Message::read(&mut from_client, false)? {
             let number = self.requests.fetch_add(1, Ordering::SeqCst);
+            if request.method() == "GET" {
+                lock(&self.gets).push((request.path(), request.header("range")));
+            }
             let fault = {
                 let hangs = |fault: &mut Fault| *fault == Fault::Hanging;
                 let waited = self.changed.wait_while(self.fault(), hangs);
@@ -207,9 +220,25 @@ impl Message {
         self.word(1).starts_with('2')
     }
 
-    fn put(&self) -> Put {
+    /// Without the query.
+    fn path(&self) -> String {
         let target = self.word(1);
-        let path = target.split('?').next().unwrap_or_default().to_owned();
+        target.split('?').next().unwrap_or_default().to_owned()
+    }
+
+    /// The value of a header, empty if it is not there.
+    fn header(&self, name: &str) -> String {
+        let head = String::from_utf8_lossy(&self.bytes[..self.head_len]);
+        let value = head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name)
+                .then(|| value.trim().to_owned())
+        });
+        value.unwrap_or_default()
+    }
+
+    fn put(&self) -> Put {
+        let path = self.path();
         let is_text = path.ends_with(".m3u8") || path.ends_with(".jsonl");
         let body = &self.bytes[self.head_len..];
         let text = match is_text {

@@ -2,7 +2,7 @@
 
 use super::process::{Running, run, tool};
 use super::server::free_port;
-use super::wait_for;
+use super::{http, wait_for};
 use rustix::process::Signal;
 use std::path::Path;
 use std::process::Command;
@@ -23,9 +23,19 @@ pub(crate) struct Weed {
 impl Weed {
     /// Starts it with an empty bucket.
     pub(crate) fn start() -> Self {
+        Self::start_for("")
+    }
+
+    /// The same with a bucket that everybody may read and list.
+    pub(crate) fn start_public() -> Self {
+        let actions = format!(r#""Read:{BUCKET}","List:{BUCKET}""#);
+        Self::start_for(&format!(r#",{{"name":"anonymous","actions":[{actions}]}}"#))
+    }
+
+    fn start_for(others: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder for SeaweedFS");
         let identities = format!(
-            r#"{{"identities":[{{"name":"test","credentials":[{{"accessKey":"{KEY}","secretKey":"{SECRET}"}}],"actions":["Admin","Read","Write","List"]}}]}}"#
+            r#"{{"identities":[{{"name":"test","credentials":[{{"accessKey":"{KEY}","secretKey":"{SECRET}"}}],"actions":["Admin","Read","Write","List"]}}{others}]}}"#
         );
         std::fs::write(folder.path().join("s3.json"), identities).expect("there is room");
         // Its own default for a gRPC port is the port plus 10,000, so those are free as well.
@@ -121,10 +131,39 @@ impl Weed {
         self.ports[3]
     }
 
+    /// Where everybody reads an object of the archive in a public bucket.
+    pub(crate) fn public_url(&self, object: &str) -> String {
+        format!("http://127.0.0.1:{}/{BUCKET}/archive/{object}", self.port())
+    }
+
+    /// Objects of a public archive and their sizes.
+    pub(crate) fn list(&self) -> Vec<(String, u64)> {
+        let url = format!("http://127.0.0.1:{}/{BUCKET}", self.port());
+        let text = http::get(&format!("{url}?list-type=2&prefix=archive/")).text();
+        assert!(text.contains("<IsTruncated>false"), "{text}");
+        let inner = |part: &str, tag: &str| -> Option<String> {
+            let (_, rest) = part.split_once(&format!("<{tag}>"))?;
+            Some(rest.split_once('<')?.0.to_owned())
+        };
+        let objects = text.split("<Contents>").skip(1).map(|part| {
+            let key = inner(part, "Key").expect("a name");
+            let size = inner(part, "Size").and_then(|size| size.parse().ok());
+            let object = key.strip_prefix("archive/").expect("what was asked for");
+            (object.to_owned(), size.expect("a size"))
+        });
+        objects.collect()
+    }
+
     /// Copies an object of the archive to `file`, as a viewer who reads the bucket gets it.
     pub(crate) fn fetch(&self, object: &str, file: &Path) -> bool {
         let file = file.to_string_lossy().into_owned();
         self.curl(&["-o", &file], &format!("/archive/{object}")) == "200"
+    }
+
+    /// Writes an object of the archive.
+    pub(crate) fn put(&self, object: &str, file: &Path) -> bool {
+        let file = file.to_string_lossy().into_owned();
+        self.curl(&["-T", &file], &format!("/archive/{object}")) == "200"
     }
 
     fn curl(&self, arguments: &[&str], path: &str) -> String {
