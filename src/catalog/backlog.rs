@@ -260,7 +260,7 @@ const REWRITE_MAX: Duration = Duration::from_secs(600);
 
 impl Catalog {
     /// Makes the rows of a recording what they should be: itself, its `segments`, and the sessions
-    /// among `entries`. Segments that are not named go.
+    /// among `entries`. Segments that are not named go, but for those that have expired.
     pub async fn rewrite(
         &self,
         recording: &RecordingRow,
@@ -271,8 +271,11 @@ impl Catalog {
         let write = async {
             let mut transaction = self.writes.begin().await?;
             for entry in entries {
-                if let Entry::Session(row) = entry {
-                    history::write_session(&mut transaction, row).await?;
+                match entry {
+                    Entry::Session(_) | Entry::Expired { .. } => {
+                        entry.write(&mut transaction).await?;
+                    }
+                    _ => {}
                 }
             }
             history::rewrite(&mut transaction, recording, segments).await?;

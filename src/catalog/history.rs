@@ -404,7 +404,8 @@ async fn count_segment(
     .map(|done| done.rows_affected())
 }
 
-/// Makes a recording and its segments what they are said to be.
+/// Makes a recording and its segments what they are said to be. What has expired and is not gone yet
+/// stays as it is.
 pub(super) async fn rewrite(
     on: &mut AnyConnection,
     row: &RecordingRow,
@@ -412,9 +413,12 @@ pub(super) async fn rewrite(
 ) -> Result<(), sqlx::Error> {
     let key = recording_key(&row.key);
     write_recording(on, &row.key, row.began_ms).await?;
-    let known = sqlx::query_scalar::<_, i64>("SELECT number FROM segments WHERE recording = $1");
+    let known = sqlx::query_scalar::<_, i64>(
+        "SELECT number FROM segments WHERE recording = $1 AND (flags & $2) = 0",
+    );
     let mut surplus: BTreeSet<i64> = known
         .bind(key)
+        .bind(flags::EXPIRED)
         .fetch_all(&mut *on)
         .await?
         .into_iter()
@@ -443,15 +447,17 @@ pub(super) async fn rewrite(
     }
     sqlx::query(
         "UPDATE recordings SET began_ms = $1, until_ms = $2, ended_ms = $3, target_duration_s = $4, \
-         segments = $5, bytes = $6 WHERE key = $7",
+         segments = (SELECT COUNT(*) FROM segments WHERE recording = $5), \
+         bytes = (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM segments WHERE recording = $5), \
+         withdrawn = (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM segments \
+         WHERE recording = $5 AND (flags & $6) <> 0) WHERE key = $5",
     )
     .bind(row.began_ms)
     .bind(row.until_ms)
     .bind(row.ended_ms)
     .bind(row.target_duration_s)
-    .bind(row.segments)
-    .bind(row.bytes)
     .bind(key)
+    .bind(flags::EXPIRED)
     .execute(on)
     .await
     .map(drop)

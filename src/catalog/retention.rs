@@ -55,10 +55,11 @@ pub struct Usage {
 pub struct Expiry {
     /// The first number that is looked at, and the first that has not expired afterwards.
     pub numbers: Range<i64>,
-    /// Runs of numbers within, or before, that expire.
+    /// Whether what expires are those that clips and holds have let go of, among others that have
+    /// expired before and may go earlier.
+    pub released: bool,
+    /// Runs of numbers within, or before, that expire, as far as they have not.
     pub runs: Vec<Range<i64>>,
-    /// Their bytes.
-    pub bytes: i64,
     /// Where the first segment begins that has not expired, or [`NEVER`].
     pub oldest_ms: i64,
     /// Segments of the recording before `numbers.end` that stay.
@@ -216,38 +217,18 @@ impl Catalog {
         numbers: Range<i64>,
         limit: usize,
     ) -> Result<Vec<SegmentRow>, Error> {
-        self.by_number(recording, numbers, "= 0", limit).await
-    }
-
-    /// Segments of a recording with these numbers that have expired, by number.
-    pub async fn expired(
-        &self,
-        recording: &RecordingKey,
-        numbers: Range<i64>,
-        limit: usize,
-    ) -> Result<Vec<SegmentRow>, Error> {
-        self.by_number(recording, numbers, "<> 0", limit).await
-    }
-
-    async fn by_number(
-        &self,
-        recording: &RecordingKey,
-        numbers: Range<i64>,
-        expired: &str,
-        limit: usize,
-    ) -> Result<Vec<SegmentRow>, Error> {
         let mut sql = Sql::new(SEGMENT);
         sql.push(
-            " WHERE recording = ? AND number >= ? AND number < ? AND (flags & ?)",
+            " WHERE recording = ? AND number >= ? AND number < ? AND (flags & ?) = 0 \
+             ORDER BY number LIMIT ?",
             [
                 recording_key(recording).into(),
                 numbers.start.into(),
                 numbers.end.into(),
                 flags::EXPIRED.into(),
+                limit_of(limit).into(),
             ],
         );
-        sql.push(expired, []);
-        sql.push(" ORDER BY number LIMIT ?", [limit_of(limit).into()]);
         let rows = sql.rows(self, "list segments").await?;
         let read = |row: &AnyRow| SegmentRow::unpack(column(row, 0)?);
         rows.iter().map(read).collect()
@@ -289,6 +270,30 @@ impl Catalog {
         within("let segments expire", write).await
     }
 
+    /// Segments whose objects may go for `due`, by number: those that have expired, but for what has
+    /// expired later and may not go yet.
+    pub async fn removable(&self, due: &Due, limit: usize) -> Result<Vec<SegmentRow>, Error> {
+        let mut sql = Sql::new(SEGMENT);
+        sql.push(
+            " WHERE recording = ? AND number >= ? AND number < ? AND (flags & ?) <> 0 AND NOT EXISTS",
+            [
+                recording_key(&due.key).into(),
+                due.numbers.start.into(),
+                due.numbers.end.into(),
+                flags::EXPIRED.into(),
+            ],
+        );
+        sql.push(
+            " (SELECT 1 FROM withdrawals w WHERE w.recording = segments.recording \
+             AND w.first <= segments.number AND w.before > segments.number AND w.due_ms > ?) \
+             ORDER BY number LIMIT ?",
+            [due.due_ms.into(), limit_of(limit).into()],
+        );
+        let rows = sql.rows(self, "list segments").await?;
+        let read = |row: &AnyRow| SegmentRow::unpack(column(row, 0)?);
+        rows.iter().map(read).collect()
+    }
+
     /// Expired segments whose objects may go by now.
     pub async fn due(&self, now_ms: i64, limit: usize) -> Result<Vec<Due>, Error> {
         let mut sql = Sql::new(
@@ -305,22 +310,27 @@ impl Catalog {
         rows.iter().map(Due::read).collect()
     }
 
-    /// The objects of these expired segments are gone, and so are their rows now.
-    pub async fn gone(&self, recording: &RecordingKey, rows: &[SegmentRow]) -> Result<(), Error> {
+    /// The objects of these segments, which were [`Catalog::removable`] for `due`, are gone, and so are
+    /// their rows now.
+    pub async fn gone(&self, due: &Due, rows: &[SegmentRow]) -> Result<(), Error> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
             return Ok(());
         };
-        let key = recording_key(recording);
+        let key = recording_key(&due.key);
         let bytes: i64 = rows.iter().map(|row| row.size).sum();
         let write = async {
             let mut transaction = self.writes.begin().await?;
+            // What has expired between them since they were listed is not among them.
             let delete = sqlx::query(
                 "DELETE FROM segments WHERE recording = $1 AND number >= $2 AND number <= $3 \
-                 AND (flags & $4) <> 0",
+                 AND (flags & $4) <> 0 AND NOT EXISTS (SELECT 1 FROM withdrawals w \
+                 WHERE w.recording = segments.recording AND w.first <= segments.number \
+                 AND w.before > segments.number AND w.due_ms > $5)",
             );
             let delete = delete.bind(key).bind(first.number).bind(last.number);
-            let delete = delete.bind(flags::EXPIRED).execute(&mut *transaction);
-            let deleted = i64::try_from(delete.await?.rows_affected()).unwrap_or(i64::MAX);
+            let delete = delete.bind(flags::EXPIRED).bind(due.due_ms);
+            let deleted = delete.execute(&mut *transaction).await?.rows_affected();
+            let deleted = i64::try_from(deleted).unwrap_or(i64::MAX);
             let less = sqlx::query(
                 "UPDATE recordings SET segments = segments - $1, bytes = bytes - $2, \
                  withdrawn = withdrawn - $2 WHERE key = $3",
@@ -342,11 +352,20 @@ impl Catalog {
         within("remove expired segments", done).await.map(drop)
     }
 
+    /// Whether something of the same recording may go later only.
+    pub async fn has_later(&self, due: &Due) -> Result<bool, Error> {
+        let mut sql = Sql::new("SELECT due_ms FROM withdrawals");
+        let of = [recording_key(&due.key).into(), due.due_ms.into()];
+        sql.push(" WHERE recording = ? AND due_ms > ? LIMIT 1", of);
+        let rows = sql.rows(self, "find what is due").await?;
+        Ok(!rows.is_empty())
+    }
+
     /// Makes it due at once, for tests.
     #[cfg(test)]
     pub async fn hurry(&self, due: &Due) -> Result<(), Error> {
         let now = sqlx::query(
-            "UPDATE withdrawals SET due_ms = 0 - due_ms WHERE recording = $1 AND first = $2 AND due_ms = $3",
+            "UPDATE withdrawals SET due_ms = due_ms - 1000000000000 WHERE recording = $1 AND first = $2 AND due_ms = $3",
         );
         let now = now.bind(recording_key(&due.key)).bind(due.numbers.start);
         let now = now.bind(due.due_ms).execute(&self.writes);
@@ -405,7 +424,14 @@ pub(super) async fn expire(
     expiry: &Expiry,
 ) -> Result<(), sqlx::Error> {
     let key = recording_key(recording);
+    let mut bytes = 0_i64;
     for run in &expiry.runs {
+        let size = sqlx::query_scalar::<_, i64>(
+            "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM segments WHERE recording = $1 \
+             AND number >= $2 AND number < $3 AND (flags & $4) = 0",
+        );
+        let size = size.bind(key).bind(run.start).bind(run.end);
+        bytes += size.bind(flags::EXPIRED).fetch_one(&mut *on).await?;
         let flag = sqlx::query(
             "UPDATE segments SET flags = flags | $1 WHERE recording = $2 AND number >= $3 \
              AND number < $4 AND (flags & $1) = 0",
@@ -419,10 +445,16 @@ pub(super) async fn expire(
          WHERE key = $5 AND expired_before <= $1",
     );
     let update = update.bind(expiry.numbers.end).bind(expiry.oldest_ms);
-    let update = update.bind(expiry.kept).bind(expiry.bytes).bind(key);
+    let update = update.bind(expiry.kept).bind(bytes).bind(key);
     let update = update.bind(expiry.discontinuities);
     update.execute(&mut *on).await?;
-    due(on, key, expiry.numbers.clone(), expiry.due_ms).await
+    if !expiry.released {
+        return due(on, key, expiry.numbers.clone(), expiry.due_ms).await;
+    }
+    for run in &expiry.runs {
+        due(on, key, run.clone(), expiry.due_ms).await?;
+    }
+    Ok(())
 }
 
 /// Notes that expired segments go at a time.

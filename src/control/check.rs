@@ -4,7 +4,7 @@
 //! rows. So a segment that is listed and gone becomes a gap in the index and in the catalog; rows
 //! follow the index; and rows that know more than an index that was lost with its spool are given
 //! back to it. Media is never removed here: of what nothing names only files that hold nothing of
-//! their own are.
+//! their own are, and what the index says has expired.
 //!
 //! Recordings that are being written are left alone: those of which something was written lately.
 
@@ -97,6 +97,8 @@ pub enum Orphan {
     Behind,
     /// Media of a segment that is a gap.
     OfGap,
+    /// Media that has expired and that retention knows nothing of: garbage.
+    Expired,
     /// Media of a recording without an index.
     NoIndex,
     /// Nothing that this program writes.
@@ -278,6 +280,7 @@ impl fmt::Display for Orphan {
             Self::Leftover => "a file that was begun and given up",
             Self::Behind => "media behind the end of the index",
             Self::OfGap => "media of a segment that is a gap",
+            Self::Expired => "media that has expired",
             Self::NoIndex => "media of a recording without an index",
             Self::Foreign => "it is not this program's",
         })

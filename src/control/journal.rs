@@ -6,6 +6,7 @@
 use super::meter::Counts;
 use crate::media::{Duration, Segment, Timestamp, Tracks, WallTime};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Version of the format, in its first line.
 const VERSION: u32 = 1;
@@ -112,6 +113,19 @@ impl Trim {
         let kept = |(first, last): &(u64, u64)| (*first..=*last).contains(&number);
         number < self.before && !self.kept.iter().any(kept)
     }
+
+    /// The runs of numbers that have.
+    pub fn runs(&self) -> Vec<Range<i64>> {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let (mut runs, mut from) = (Vec::new(), 0);
+        for (first, last) in &self.kept {
+            runs.push(from..number(*first));
+            from = number(last.saturating_add(1));
+        }
+        runs.push(from..number(self.before));
+        runs.retain(|run| !run.is_empty());
+        runs
+    }
 }
 
 /// What playlists say of tracks.
@@ -165,6 +179,8 @@ pub struct Index {
     pub tracks: TrackLine,
     /// What retention took from its beginning: `segments` are those after it.
     pub trim: Option<Trim>,
+    /// Segments before those that have not expired either: a clip or a hold names them.
+    pub kept: Vec<Segment>,
     /// Whether a push into it has begun and not ended.
     pub pushing: bool,
     /// Whether it is over.
@@ -327,14 +343,17 @@ impl Index {
                 Ok(Line::Session { .. }) => self.pushing = true,
                 Ok(Line::SessionEnd { .. } | Line::Interrupted { .. }) => self.pushing = false,
                 Ok(Line::Lost { number }) => {
-                    let known = self.segments.iter_mut().rev();
+                    let known = self.kept.iter_mut().chain(&mut self.segments).rev();
                     if let Some(segment) = { known }.find(|segment| segment.number == number) {
                         segment.gap = true;
                     }
                 }
                 Ok(Line::Expired(trim)) => {
-                    self.segments
-                        .retain(|segment| segment.number >= trim.before);
+                    let first = |segment: &Segment| segment.number < trim.before;
+                    let before = self.segments.partition_point(first);
+                    self.kept.extend(self.segments.drain(..before));
+                    self.kept
+                        .retain(|segment| !trim.has_expired(segment.number));
                     self.trim = Some(trim);
                 }
                 Ok(Line::End { .. }) => self.ended = true,

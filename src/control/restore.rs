@@ -301,6 +301,10 @@ fn entries(
                 if !heard {
                     row.tracks.clone_from(&known.tracks);
                 }
+                if trim.before > 0 {
+                    // The lines of those that have expired may be gone.
+                    row.gaps = row.gaps.max(known.gaps);
+                }
             }
             entries.push(Entry::Session(Box::new(row)));
         };
@@ -398,8 +402,8 @@ fn entries(
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let expiry = Expiry {
             numbers: 0..number(trim.before),
-            runs: Vec::new(),
-            bytes: 0,
+            released: false,
+            runs: trim.runs(),
             oldest_ms,
             kept,
             discontinuities: number(trim.discontinuities),

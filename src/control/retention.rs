@@ -18,6 +18,7 @@ use crate::clock;
 use crate::id::ChannelId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -38,8 +39,6 @@ pub struct Settings {
     pub interval: Duration,
     /// Objects that are removed in a second.
     pub deletes_per_second: u32,
-    /// Whether the playlists of recordings are objects in a remote store too.
-    pub publish_playlists: bool,
 }
 
 /// Recordings that one question finds.
@@ -91,7 +90,9 @@ impl Names {
 /// The task of retention.
 pub struct Retention {
     control: Control,
-    settings: Settings,
+    settings: RwLock<Settings>,
+    /// Whether the playlists of recordings are objects in a remote store too.
+    publish_playlists: bool,
     /// Bytes removed since the start.
     removed: AtomicU64,
     rate: Mutex<Rate>,
@@ -107,15 +108,29 @@ struct Rate {
 }
 
 impl Retention {
-    /// Retention over what `control` has.
-    pub fn new(control: Control, settings: Settings) -> Self {
+    /// Retention over what `control` has. With `publish_playlists` those in a remote store follow.
+    pub fn new(control: Control, settings: Settings, publish_playlists: bool) -> Self {
         Self {
             control,
-            settings,
+            settings: RwLock::new(settings),
+            publish_playlists,
             removed: AtomicU64::new(0),
             rate: Mutex::default(),
             warned: std::sync::Mutex::default(),
         }
+    }
+
+    /// From the next round on these count.
+    pub fn set(&self, settings: Settings) {
+        let mut known = self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *known = settings;
+    }
+
+    fn settings(&self) -> Settings {
+        *self.settings.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Works until it is dropped. What takes long, removing objects, does not hold back the rest.
@@ -125,13 +140,13 @@ impl Retention {
         }
         let expire = async {
             loop {
-                tokio::time::sleep(self.settings.interval).await;
+                tokio::time::sleep(self.settings().interval).await;
                 self.report(self.expire().await);
             }
         };
         let remove = async {
             loop {
-                tokio::time::sleep(self.settings.interval).await;
+                tokio::time::sleep(self.settings().interval).await;
                 self.report(self.remove_due().await);
             }
         };
@@ -151,7 +166,7 @@ impl Retention {
         self.expire_channels().await?;
         let Settings {
             bytes, free_space, ..
-        } = self.settings;
+        } = self.settings();
         let free_space = free_space.filter(|_| self.control.disk().spool().is_none());
         if bytes.is_none() && free_space.is_none() {
             return Ok(());
@@ -178,7 +193,7 @@ impl Retention {
     /// What comes in until what expires now is gone.
     fn ahead(&self, bytes_per_s: u64, usage: Usage, channel: Option<&ChannelId>) -> u64 {
         let grace_ms = self.grace_ms(channel, usage.target_duration_s);
-        let rounds = 2 * self.settings.interval + Duration::from_secs(1);
+        let rounds = 2 * self.settings().interval + Duration::from_secs(1);
         let until_ms = u64::try_from(grace_ms).unwrap_or(0) + rounds.as_millis() as u64;
         bytes_per_s.saturating_mul(until_ms) / 1000
     }
@@ -194,7 +209,7 @@ impl Retention {
         let window = i64::try_from(window).unwrap_or(i64::MAX).max(3);
         let target_ms = target_duration_s.max(1).saturating_mul(1000);
         let least_ms = target_ms.saturating_mul(window + 1) + target_ms / 2;
-        let grace_ms = i64::try_from(self.settings.grace.as_millis()).unwrap_or(i64::MAX);
+        let grace_ms = i64::try_from(self.settings().grace.as_millis()).unwrap_or(i64::MAX);
         grace_ms.max(least_ms)
     }
 
@@ -227,7 +242,7 @@ impl Retention {
     async fn expire_aged(&self) -> Result<(), Error> {
         let now_ms = clock::now().unix_ms();
         let default_s = self
-            .settings
+            .settings()
             .age
             .map(|age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         let catalog = self.control.catalog();
@@ -256,7 +271,7 @@ impl Retention {
     }
 
     async fn expire_channels(&self) -> Result<(), Error> {
-        let default = self.settings.channel_bytes;
+        let default = self.settings().channel_bytes;
         let default = default.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         for (channel, usage, limit) in self.control.catalog().too_large(default).await? {
             let bytes_per_s = self.control.registry().bytes_per_s(&channel);
@@ -290,10 +305,7 @@ impl Retention {
             }
         }
         if excess > 0 {
-            let mut warned = self
-                .warned
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
             let now = clock::monotonic();
             if warned.is_none_or(|at| now.saturating_duration_since(at) > WARN_EVERY) {
                 *warned = Some(now);
@@ -369,10 +381,13 @@ impl Retention {
             }
             _ => {}
         }
-        if let Some(spool) = self.control.disk().spool()
-            && let Some(Some(first)) = spool.unconfirmed(key)
-        {
-            end = end.min(number(first));
+        if let Some(spool) = self.control.disk().spool() {
+            if spool.is_leaving(key) {
+                return None;
+            }
+            if let Some(Some(first)) = spool.unconfirmed(key) {
+                end = end.min(number(first));
+            }
         }
         let numbers = candidate.expired_before..end;
         (!numbers.is_empty()).then_some(numbers)

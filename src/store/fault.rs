@@ -4,10 +4,11 @@
 use super::Store;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryFutureExt};
 use object_store::path::Path as Name;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use std::fmt;
 use std::ops::Range;
@@ -28,10 +29,13 @@ pub struct Faults {
     pub delay: Duration,
     /// From the request with this number on nothing is answered any more, and nothing done.
     pub stop_at: Option<u64>,
+    /// The request with this number is the last that is carried out; it is not answered either.
+    pub stop_after: Option<u64>,
 }
 
 impl Store {
-    /// This store, with faults; also the number of requests so far.
+    /// This store, with faults; also the number of requests so far. Each object of a deletion counts:
+    /// a store may be through with half of what one request names.
     pub fn failing(&self, faults: Faults) -> (Self, Arc<AtomicU64>) {
         let requests = Arc::new(AtomicU64::new(0));
         let failing = Failing {
@@ -43,7 +47,7 @@ impl Store {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Failing {
     inner: Arc<dyn ObjectStore>,
     faults: Faults,
@@ -54,7 +58,8 @@ impl Failing {
     /// Before a request: waits, fails or never returns. The number of the request otherwise.
     async fn before(&self) -> Result<u64> {
         let number = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
-        if self.faults.stop_at.is_some_and(|stop| number >= stop) {
+        let stopped = self.faults.stop_at.is_some_and(|stop| number >= stop);
+        if stopped || self.faults.stop_after.is_some_and(|stop| number > stop) {
             std::future::pending::<()>().await;
         }
         if !self.faults.delay.is_zero() {
@@ -67,7 +72,10 @@ impl Failing {
     }
 
     /// After it: the answer may be lost.
-    fn after<T>(&self, number: u64, answer: T) -> Result<T> {
+    async fn after<T>(&self, number: u64, answer: T) -> Result<T> {
+        if self.faults.stop_after.is_some_and(|stop| number >= stop) {
+            std::future::pending::<()>().await;
+        }
         match hits(number, self.faults.lose_answer_every) {
             true => Err(failure("the answer was lost")),
             false => Ok(answer),
@@ -108,7 +116,7 @@ impl ObjectStore for Failing {
             });
         }
         let answer = self.inner.put_opts(at, load, options).await?;
-        self.after(number, answer)
+        self.after(number, answer).await
     }
 
     async fn put_multipart_opts(
@@ -118,41 +126,57 @@ impl ObjectStore for Failing {
     ) -> Result<Box<dyn MultipartUpload>> {
         let number = self.before().await?;
         let answer = self.inner.put_multipart_opts(at, options).await?;
-        self.after(number, answer)
+        self.after(number, answer).await
     }
 
     async fn get_opts(&self, at: &Name, options: GetOptions) -> Result<GetResult> {
         let number = self.before().await?;
         let answer = self.inner.get_opts(at, options).await?;
-        self.after(number, answer)
+        self.after(number, answer).await
     }
 
     async fn get_ranges(&self, at: &Name, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let number = self.before().await?;
         let answer = self.inner.get_ranges(at, ranges).await?;
-        self.after(number, answer)
+        self.after(number, answer).await
     }
 
     fn delete_stream(
         &self,
         names: BoxStream<'static, Result<Name>>,
     ) -> BoxStream<'static, Result<Name>> {
-        self.inner.delete_stream(names)
+        let failing = self.clone();
+        let delete = move |name: Result<Name>| {
+            let failing = failing.clone();
+            async move {
+                let name = name?;
+                let number = failing.before().await?;
+                failing.inner.delete(&name).await?;
+                failing.after(number, name).await
+            }
+        };
+        names.then(delete).boxed()
     }
 
     fn list(&self, prefix: Option<&Name>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let (failing, prefix) = (self.clone(), prefix.cloned());
+        let begin = async move {
+            let number = failing.before().await?;
+            let listed = failing.inner.list(prefix.as_ref());
+            failing.after(number, listed).await
+        };
+        begin.try_flatten_stream().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Name>) -> Result<ListResult> {
         let number = self.before().await?;
         let answer = self.inner.list_with_delimiter(prefix).await?;
-        self.after(number, answer)
+        self.after(number, answer).await
     }
 
     async fn copy_opts(&self, from: &Name, to: &Name, options: CopyOptions) -> Result<()> {
         let number = self.before().await?;
         self.inner.copy_opts(from, to, options).await?;
-        self.after(number, ())
+        self.after(number, ()).await
     }
 }

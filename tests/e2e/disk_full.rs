@@ -17,6 +17,8 @@ use std::time::Duration;
 const DISK: usize = 6 << 20;
 /// What the ballast leaves: room for some seconds of the clip.
 const LEFT: u64 = 400 << 10;
+/// What is left of a disk that is full.
+const FULL: u64 = 100 << 10;
 /// More than a segment that is given up leaves free for a moment.
 const RESERVE: &str = "300KiB";
 /// Long enough to fill what the ballast leaves, and to lose some segments.
@@ -118,6 +120,46 @@ fn a_full_disk_makes_gaps_and_recovers_by_itself() {
             .collect()
     };
     assert_eq!(lines(&after), lines(&before), "the index tells the same");
+}
+
+/// Nobody removes anything by hand: what is old goes.
+#[test]
+fn retention_makes_room_on_a_full_disk() {
+    let disk = Mounted::new();
+    let settings = [
+        ("hls.reconnect_window", "1m"),
+        ("hls.segment_duration", "1s"),
+        ("hls.window", "3"),
+        ("store.reserve", RESERVE),
+        ("retention.free_space", "1MiB"),
+        ("retention.grace", "1s"),
+        ("retention.interval", "500ms"),
+    ];
+    let server = Server::start(disk.path(), &settings);
+    let old = own_push(&SHOW, &server.publish_url("old"), Speed::Max);
+    assert!(old.finish(Duration::from_secs(30)).status.success());
+    let push = own_push(&SHOW, &server.publish_url("full"), Speed::RealTime);
+    wait_for("a segment", Duration::from_secs(10), || {
+        let reply = http::try_get(&server.index_url("full"))?;
+        (reply.status == 200).then_some(())
+    });
+    let ballast = usize::try_from(disk.free().saturating_sub(FULL)).expect("a small disk");
+    std::fs::write(disk.path().join("ballast"), vec![1; ballast]).expect("there is room for it");
+    wait_for("the disk to be full", Duration::from_secs(10), || {
+        readiness(&server).1.contains("disk_full").then_some(())
+    });
+    wait_for("room", Duration::from_secs(30), || {
+        readiness(&server).1.contains("\"ready\"").then_some(())
+    });
+    // The push has gone on, and nobody has to wait for it to end.
+    sleep(Duration::from_secs(5));
+    assert!(readiness(&server).1.contains("\"ready\""));
+    assert!(disk.free() > 600 << 10, "{} bytes are free", disk.free());
+    let media = whole(&server);
+    assert!(media.segments.last().is_some_and(|last| !last.gap));
+    let others = own_push(&AUDIO_ONLY, &server.publish_url("second"), Speed::Max);
+    assert!(others.finish(Duration::from_secs(30)).status.success());
+    drop(push);
 }
 
 fn readiness(server: &Server) -> (u16, String) {

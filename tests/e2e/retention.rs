@@ -1,13 +1,15 @@
 //! Retention under load: a byte limit is kept, and no player misses a segment.
 
-use crate::support::clips::{self, Clip};
+use crate::support::clips::{self, Clip, SHOW_SHORT_GOP};
 use crate::support::http;
 use crate::support::playlist::Media;
+use crate::support::process::{millstream, run};
 use crate::support::publisher::{Speed, ffmpeg_push, own_push};
 use crate::support::recording::join;
 use crate::support::server::Server;
 use crate::support::wait_for;
 use crate::support::watch::Watch;
+use crate::support::weed::Weed;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,7 @@ const LIMIT: u64 = 4 << 20;
 /// So many channels, one of them from ffmpeg.
 const CHANNELS: usize = 3;
 const CLIP: Clip = clips::SHOW;
+const SOON: Duration = Duration::from_secs(20);
 const SETTINGS: [(&str, &str); 5] = [
     ("hls.segment_duration", "2s"),
     ("hls.window", "3"),
@@ -105,6 +108,109 @@ fn a_busy_server_stays_under_its_limit_and_no_player_misses_a_segment() {
         // Indexes and the segments that were open come on top.
         (bytes_below(&media) <= sum + (64 << 10)).then_some(())
     });
+}
+
+/// What the bucket's playlist of a recording names, all of which has to be there.
+fn all_in_the_bucket(weed: &Weed, playlist: &str) -> Option<Media> {
+    let url = weed.public_url(playlist);
+    let reply = http::try_get(&url).filter(|reply| reply.status == 200)?;
+    let media = Media::parse(&reply.text()).expect("a playlist");
+    for entry in media.segments.iter().filter(|entry| !entry.gap) {
+        let reply = http::request("HEAD", &join(&url, &entry.uri), &[]);
+        assert_eq!(reply.status, 200, "{playlist} names {}", entry.uri);
+    }
+    Some(media)
+}
+
+/// The folder of a channel's newest recording.
+fn folder_of(server: &Server, name: &str) -> String {
+    let (url, _) = vod(&server.index_url(name));
+    let (_, path) = url.split_once("/hls/").expect("a media URL");
+    let (folder, _) = path.rsplit_once('/').expect("a playlist in a folder");
+    folder.to_owned()
+}
+
+#[test]
+fn a_bucket_stays_under_its_limit_and_its_playlists_follow() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let weed = Weed::start_public();
+    let of_store = weed.settings();
+    let mut settings: Vec<_> = of_store.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    settings.extend(SETTINGS);
+    settings.extend([
+        ("hls.segment_duration", "1s"),
+        ("hls.reconnect_window", "2s"),
+        ("retention.bytes", "1MiB"),
+    ]);
+    let mut server = Server::start(folder.path(), &settings);
+    let limit = 1 << 20;
+    // More than that, at once; it goes while it still comes in.
+    let old = own_push(&CLIP, &server.publish_url("old"), Speed::Max);
+    assert!(old.finish(Duration::from_secs(30)).status.success());
+    let old = folder_of(&server, "old");
+    let push = ffmpeg_push(&SHOW_SHORT_GOP, &server.publish_url("new"), Speed::RealTime);
+    let watch = Watch::start(server.index_url("new"));
+    let new = folder_of(&server, "new");
+    let bytes = |weed: &Weed| -> u64 { weed.list().iter().map(|(_, size)| size).sum() };
+    wait_for("the limit to be kept", Duration::from_secs(20), || {
+        (bytes(&weed) <= limit).then_some(())
+    });
+    let began = Instant::now();
+    let (mut most, mut trimmed) = (0, false);
+    while began.elapsed() < Duration::from_secs(24) {
+        most = most.max(bytes(&weed));
+        let whole = all_in_the_bucket(&weed, &format!("{old}/vod.m3u8"));
+        trimmed |= whole.is_some_and(|whole| whole.media_sequence > 0);
+        all_in_the_bucket(&weed, &format!("{old}/media.m3u8"));
+        all_in_the_bucket(&weed, &format!("{new}/media.m3u8"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("at most {most} bytes in the bucket under a limit of {limit}");
+    assert!(most <= limit, "{most} bytes");
+    assert!(most > limit / 2, "the limit was never near: {most} bytes");
+    assert!(trimmed, "the whole playlist of an ended recording follows");
+    let left = weed.list();
+    let of_old = left
+        .iter()
+        .filter(|(name, _)| name.starts_with("live/old/"));
+    let of_old: Vec<_> = of_old.filter(|(name, _)| !name.contains("/.")).collect();
+    assert!(of_old.is_empty(), "{of_old:?}");
+    let gone = http::request("GET", &server.index_url("old"), &[]);
+    assert_eq!(gone.status, 404);
+
+    drop(push);
+    watch.finish();
+    let spool = folder.path().join("data/spool");
+    wait_for("the recording to leave the spool", SOON, || {
+        let left = std::fs::read_dir(&spool).ok()?.next();
+        left.is_none().then_some(())
+    });
+    let whole = all_in_the_bucket(&weed, &format!("{new}/vod.m3u8")).expect("it has ended");
+    assert!(whole.media_sequence > 0 && whole.ended);
+    let index = http::get(&weed.public_url(&format!("{new}/recording.jsonl"))).text();
+    assert!(index.contains("{\"expired\""), "{index}");
+    assert_eq!(
+        server.log_lines("retention:"),
+        [""; 0],
+        "nothing went wrong"
+    );
+    server.stop(rustix::process::Signal::TERM);
+    let mut check = millstream();
+    check.args(["catalog", "check", "--idle", "0"]);
+    let data = folder.path().join("data");
+    check
+        .arg("--set")
+        .arg(format!("data_dir={}", data.display()));
+    for (name, value) in &settings {
+        check.arg("--set").arg(format!("{name}={value}"));
+    }
+    let output = run(&mut check);
+    assert!(
+        output.status.success(),
+        "{}{}",
+        output.stdout,
+        output.stderr
+    );
 }
 
 fn listed_bytes(server: &Server, name: &str) -> u64 {

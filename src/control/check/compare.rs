@@ -15,8 +15,9 @@ struct Wanted {
     target_duration_s: i64,
     /// Those that have not expired.
     segments: BTreeMap<i64, SegmentRow>,
-    /// Whether retention has taken some: what is left of those goes by itself.
-    trimmed: bool,
+    /// The first number that has not expired, if retention has taken some: what is left of those
+    /// goes by itself.
+    expired_before: Option<i64>,
 }
 
 impl Control {
@@ -63,13 +64,7 @@ impl Control {
             }
         }
         self.check_segments(key, &wanted, how, report).await?;
-        if how.repair && report.findings.len() > before && wanted.trimmed {
-            // What has expired and is still there has rows that the index does not ask for.
-            for entry in told {
-                self.push_slowly(entry).await;
-            }
-            self.written().await;
-        } else if how.repair && report.findings.len() > before {
+        if how.repair && report.findings.len() > before {
             self.written().await;
             self.catalog()
                 .rewrite(&wanted.row(key), &wanted.rows(), &told)
@@ -111,9 +106,19 @@ impl Control {
             let count = differ;
             report.add(key, Problem::RowsDiffer { what, count }, how.repair);
         }
-        let row = self.catalog().recording(key).await?;
-        let (trimmed, wanted) = (wanted.trimmed, wanted.row(key));
-        if !trimmed && wanted.segments > 0 && row != Some(wanted) && missing == 0 {
+        let mut row = self.catalog().recording(key).await?;
+        let expired_before = wanted.expired_before;
+        let last = wanted.segments.keys().next_back().copied();
+        let wanted = wanted.row(key);
+        if let (Some(row), Some(before)) = (row.as_mut(), expired_before) {
+            // What has expired may be there still: it counts until it is gone.
+            (row.segments, row.bytes) = (wanted.segments, wanted.bytes);
+            row.began_ms = wanted.began_ms;
+            if last.is_none_or(|last| last < before) {
+                row.until_ms = wanted.until_ms;
+            }
+        }
+        if wanted.segments > 0 && row != Some(wanted) && missing == 0 {
             let (what, count) = ("the recording", 1);
             report.add(key, Problem::RowsDiffer { what, count }, how.repair);
         }
@@ -177,7 +182,9 @@ impl Wanted {
                     }
                 }
                 Entry::End { ended_ms, .. } => wanted.ended_ms = Some(*ended_ms),
-                Entry::Expired { .. } => wanted.trimmed = true,
+                Entry::Expired { expiry, .. } => {
+                    wanted.expired_before = Some(expiry.numbers.end);
+                }
                 Entry::Session(_) => {}
             }
         }

@@ -5,10 +5,10 @@ use crate::clock;
 use crate::control::journal::{Index, Line, SegmentLine};
 use crate::control::{Control, Error};
 use crate::key::{Container, MediaPath, RecordingKey};
-use crate::store::Meta;
+use crate::store::{self, Meta};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,8 +29,7 @@ impl Control {
         let touched = newest.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let touched_ms = touched.map_or(0, ms);
         if self.is_spooled(key) {
-            report.add(key, Problem::Spooled, false);
-            return Ok(());
+            return self.check_spooled(key, &objects, how, report).await;
         }
         let Some((text, _)) = self.archive().index(key).await? else {
             return self
@@ -73,6 +72,40 @@ impl Control {
         self.check_history(key, how, report).await
     }
 
+    /// A recording that is on its way into the store. What the store's own index names already must be
+    /// there; the spool may still have what is not.
+    async fn check_spooled(
+        &self,
+        key: &RecordingKey,
+        objects: &BTreeMap<String, Meta>,
+        how: How,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        report.add(key, Problem::Spooled, false);
+        let store = self.archive().store();
+        let index = match store.get(&key.journal()).await {
+            Ok(text) => Index::parse(&text),
+            Err(store::Error::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        for segment in index.segments.iter().filter(|segment| !segment.gap) {
+            let object = key.segment(segment.number, Container::Ts);
+            let found = objects.get(&object).map(|meta| meta.size);
+            if found == Some(segment.size) {
+                continue;
+            }
+            let file = self.disk().root().join(&object);
+            let is_here = std::fs::metadata(&file).is_ok_and(|meta| meta.len() == segment.size);
+            if how.repair && is_here {
+                store.upload(&object, &file, segment.size).await?;
+            }
+            let number = segment.number;
+            let problem = Problem::Missing { number, found };
+            report.add(key, problem, how.repair && is_here);
+        }
+        Ok(())
+    }
+
     /// Lines that make gaps of the segments that are listed and gone.
     fn missing(
         &self,
@@ -83,7 +116,8 @@ impl Control {
         report: &mut Report,
     ) -> String {
         let mut lines = String::new();
-        for segment in index.segments.iter().filter(|segment| !segment.gap) {
+        let all = index.kept.iter().chain(&index.segments);
+        for segment in all.filter(|segment| !segment.gap) {
             let object = key.segment(segment.number, Container::Ts);
             let found = objects.get(&object).map(|meta| meta.size);
             if found == Some(segment.size) {
@@ -106,7 +140,9 @@ impl Control {
         report: &mut Report,
     ) -> Result<String, Error> {
         let next = index.segments.last().map_or(0, |last| last.number + 1);
-        let from = i64::try_from(next).unwrap_or(i64::MAX);
+        // Rows of what has expired may be behind the index.
+        let expired = index.trim.as_ref().map_or(0, |trim| trim.before);
+        let from = i64::try_from(next.max(expired)).unwrap_or(i64::MAX);
         let all = i64::MIN..i64::MAX;
         let rows = self.catalog().segments(key, all, from, usize::MAX).await?;
         if rows.is_empty() {
@@ -148,15 +184,16 @@ impl Control {
         report: &mut Report,
     ) -> Result<(), Error> {
         let last = index.segments.last().map(|last| last.number);
-        let first = index.segments.first().map_or(0, |first| first.number);
+        let expired_before = index.trim.as_ref().map_or(0, |trim| trim.before);
+        let leaving = self.leaving(key, expired_before).await?;
         for object in objects.keys().filter(|object| **object != key.journal()) {
             let what = match MediaPath::parse(object) {
                 Some(MediaPath::Media(_) | MediaPath::Vod(_)) => continue,
                 Some(MediaPath::Segment(_, number, _)) => {
-                    let listed = index.segments.iter().find(|s| s.number == number);
-                    match listed {
-                        // Retention is about to remove it, or a clip or hold names it.
-                        None if number < first => continue,
+                    let mut listed = index.kept.iter().chain(&index.segments);
+                    match listed.find(|segment| segment.number == number) {
+                        None if leaving.contains(&number) => continue,
+                        None if number < expired_before => Orphan::Expired,
                         None if last.is_none_or(|last| number > last) => {
                             let at = i64::try_from(number).unwrap_or(i64::MAX);
                             let row = self
@@ -180,6 +217,18 @@ impl Control {
         Ok(())
     }
 
+    /// Segments before this number that have rows: by those retention removes what has expired.
+    async fn leaving(&self, key: &RecordingKey, before: u64) -> Result<BTreeSet<u64>, Error> {
+        if before == 0 {
+            return Ok(BTreeSet::new());
+        }
+        let all = i64::MIN..i64::MAX;
+        let catalog = self.catalog();
+        let rows = catalog.segments_begun(key, all, true, usize::MAX).await?;
+        let numbers = rows.iter().filter_map(|row| u64::try_from(row.number).ok());
+        Ok(numbers.filter(|number| *number < before).collect())
+    }
+
     async fn orphan(
         &self,
         key: &RecordingKey,
@@ -188,7 +237,7 @@ impl Control {
         how: How,
         report: &mut Report,
     ) -> Result<(), Error> {
-        let garbage = what == Orphan::Leftover;
+        let garbage = matches!(what, Orphan::Leftover | Orphan::Expired);
         if garbage && how.repair {
             self.archive().store().delete(object).await?;
         }

@@ -199,3 +199,51 @@ async fn killed_between_any_two_requests_a_check_finds_nothing() {
         stopped_at(Some(stop_at)).await;
     }
 }
+
+/// The index in the store names what the store has lost, and the spool still has it.
+#[tokio::test]
+async fn what_the_spool_still_has_is_given_back_to_the_store() {
+    let root = tempfile::tempdir().expect("a folder");
+    let store = Store::memory();
+    let (disk, spool) = process(root.path(), &store);
+    let running = control(root.path(), &store, disk.clone(), &spool).await;
+    let writer = disk.writer(&key().folder());
+    for number in 0..SEGMENTS {
+        let segment = segment(number);
+        let object = key().segment(number, Container::Ts);
+        writer.open(object, key().marker(), "m\n".to_owned()).await;
+        let len = usize::try_from(segment.size).expect("small");
+        writer.append(vec![vec![7; len].into()], true).await;
+        let line = Line::segment(&segment, 2).to_text();
+        let lost = String::new();
+        writer.finish(key().journal(), line, lost, |_| {}).await;
+    }
+    let named = async || match store.get(&key().journal()).await {
+        Ok(text) => Index::parse(&text).segments.len(),
+        Err(_) => 0,
+    };
+    while named().await < 2 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let object = key().segment(0, Container::Ts);
+    store.delete(&object).await.expect("gone");
+    let check = async |repair: bool| {
+        let idle = Duration::ZERO;
+        let report = running.check(How { repair, idle }, |_, _, _| {}).await;
+        let found = report.expect("looked").findings.into_iter();
+        let found = found.filter(|finding| finding.problem != Problem::Card);
+        let told = found.map(|finding| (finding.problem, finding.mended));
+        told.collect::<Vec<_>>()
+    };
+    let missing = Problem::Missing {
+        number: 0,
+        found: None,
+    };
+    let spooled = (Problem::Spooled, false);
+    let found = check(false).await;
+    assert_eq!(found, [spooled.clone(), (missing.clone(), false)]);
+    assert_eq!(check(true).await, [spooled.clone(), (missing, true)]);
+    let back = store.get(&object).await.expect("it is there again");
+    assert_eq!(back.len() as u64, segment(0).size);
+    assert_eq!(check(false).await, [spooled]);
+}

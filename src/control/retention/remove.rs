@@ -16,30 +16,44 @@ use std::time::Duration;
 
 /// What is due that one question finds.
 const DUE_MAX: usize = 1_000;
+/// Recordings that may fail in one round; a store that is away fails for all.
+const FAILURES_MAX: usize = 10;
 /// Objects that are removed in one go: what S3 takes in one request.
 const BATCH: usize = 1_000;
 
 impl Retention {
-    /// Removes what has expired long enough ago.
+    /// Removes what has expired long enough ago. A recording that fails holds back no other.
     pub async fn remove_due(&self) -> Result<(), Error> {
+        let mut failures = 0;
         loop {
             let now_ms = clock::now().unix_ms();
-            let due = self.control.catalog().due(now_ms, DUE_MAX).await?;
-            if due.is_empty() {
-                return Ok(());
+            let all = self.control.catalog().due(now_ms, DUE_MAX).await?;
+            let mut some_done = false;
+            for due in all {
+                match self.remove(&due).await {
+                    Ok(done) => some_done |= done,
+                    Err(error @ Error::Catalog(_)) => return Err(error),
+                    Err(error) if failures == FAILURES_MAX => return Err(error),
+                    Err(error) => {
+                        failures += 1;
+                        tracing::warn!(recording = %due.key, %error, "retention: it is removed in the next round");
+                    }
+                }
             }
-            for due in due {
-                self.remove(&due).await?;
+            if !some_done {
+                return Ok(());
             }
         }
     }
 
-    async fn remove(&self, due: &Due) -> Result<(), Error> {
+    /// Removes what is due; false if something of it has to wait.
+    async fn remove(&self, due: &Due) -> Result<bool, Error> {
         let catalog = self.control.catalog();
         self.ensure_line(due).await?;
         loop {
-            let numbers = due.numbers.clone();
-            let rows = catalog.expired(&due.key, numbers, BATCH).await?;
+            let per_second = self.settings().deletes_per_second.max(1);
+            let batch = usize::try_from(per_second).unwrap_or(BATCH).min(BATCH);
+            let rows = catalog.removable(due, batch).await?;
             if rows.is_empty() {
                 break;
             }
@@ -53,17 +67,21 @@ impl Retention {
             for folder in folders {
                 self.remove_empty(&format!("{}/{folder}", due.key)).await;
             }
-            catalog.gone(&due.key, &rows).await?;
+            catalog.gone(due, &rows).await?;
             let bytes: i64 = rows.iter().map(|row| row.size).sum();
             let bytes = u64::try_from(bytes).unwrap_or(0);
             self.removed.fetch_add(bytes, Ordering::Relaxed);
             metrics::DELETED_SEGMENTS.add(rows.len() as u64);
             metrics::DELETED_BYTES.add(bytes);
             tracing::debug!(recording = %due.key, segments = rows.len(), bytes, "expired segments are gone");
-            self.pace(rows.len(), began.elapsed()).await;
+            pace(per_second, rows.len(), began.elapsed()).await;
         }
         if due.is_all && due.kept == 0 && self.is_over(due).await? {
-            return self.remove_recording(&due.key).await;
+            if self.is_spooled(&due.key) {
+                return Ok(false);
+            }
+            self.remove_recording(&due.key).await?;
+            return Ok(true);
         }
         if self.control.disk().spool().is_none() {
             let writer = self.control.disk().writer(&due.key.folder());
@@ -76,7 +94,8 @@ impl Retention {
             };
             writer.rewrite(due.key.journal(), compact, done).await;
         }
-        Ok(catalog.done(due).await?)
+        catalog.done(due).await?;
+        Ok(true)
     }
 
     /// Whether really nothing is left of a recording, and nothing will come.
@@ -85,14 +104,14 @@ impl Retention {
         if made.is_some_and(|made| *made.key() == due.key) {
             return Ok(false);
         }
-        let left = self
-            .control
-            .catalog()
-            .unexpired(&due.key, 0..i64::MAX, 1)
-            .await?;
+        let catalog = self.control.catalog();
+        let left = catalog.unexpired(&due.key, 0..i64::MAX, 1).await?;
+        Ok(left.is_empty() && !catalog.has_later(due).await?)
+    }
+
+    fn is_spooled(&self, key: &RecordingKey) -> bool {
         let spool = self.control.disk().spool();
-        let spooled = spool.is_some_and(|spool| spool.unconfirmed(&due.key).is_some());
-        Ok(left.is_empty() && !spooled)
+        spool.is_some_and(|spool| spool.unconfirmed(key).is_some())
     }
 
     /// A recording may have left the spool while its line was written there: the index says it in
@@ -116,6 +135,7 @@ impl Retention {
     async fn remove_recording(&self, key: &RecordingKey) -> Result<(), Error> {
         let store = self.control.store();
         let journal = key.journal();
+        self.unpublish(key).await?;
         let mut left = store.list(&key.folder());
         let mut objects = Vec::new();
         while let Some(found) = left.try_next().await? {
@@ -126,7 +146,6 @@ impl Retention {
         for batch in objects.chunks(BATCH) {
             store.delete_all(batch).await?;
         }
-        self.unpublish(key).await?;
         store.delete(&journal).await?;
         self.remove_empty(&key.folder()).await;
         self.control.archive().forget_recording(key);
@@ -135,20 +154,24 @@ impl Retention {
         Ok(())
     }
 
-    /// A playlist of the channel in a remote store that names this recording names nothing now.
-    async fn unpublish(&self, key: &RecordingKey) -> Result<(), Error> {
+    /// Playlists in a remote store that name this recording, of which nothing is left: that of its
+    /// channel first, which leads to the others.
+    pub(super) async fn unpublish(&self, key: &RecordingKey) -> Result<(), Error> {
         if self.control.disk().spool().is_none() {
             return Ok(());
         }
         let store = self.control.store();
         let index = MediaPath::Index(key.channel.clone()).to_string();
         match store.get(&index).await {
+            // A newer recording writes it again over whatever is there.
             Ok(text) if named_by(&text).as_ref() == Some(&key.recording) => {
-                Ok(store.delete(&index).await?)
+                store.delete(&index).await?;
             }
-            Ok(_) | Err(store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
+        let own = [MediaPath::Media(key.clone()), MediaPath::Vod(key.clone())];
+        Ok(store.delete_all(&own.map(|path| path.to_string())).await?)
     }
 
     /// In an object store there are no folders.
@@ -163,14 +186,13 @@ impl Retention {
         // What is left is tried again with the next objects that go.
         let _ = tokio::task::spawn_blocking(remove).await;
     }
+}
 
-    /// Leaves room for those who read and write.
-    async fn pace(&self, objects: usize, took: Duration) {
-        let per_second = self.settings.deletes_per_second.max(1);
-        let objects = u32::try_from(objects).unwrap_or(u32::MAX);
-        let should = Duration::from_secs(1) * objects / per_second;
-        if let Some(left) = should.checked_sub(took) {
-            tokio::time::sleep(left).await;
-        }
+/// Leaves room for those who read and write.
+async fn pace(per_second: u32, objects: usize, took: Duration) {
+    let objects = u32::try_from(objects).unwrap_or(u32::MAX);
+    let should = Duration::from_secs(1) * objects / per_second;
+    if let Some(left) = should.checked_sub(took) {
+        tokio::time::sleep(left).await;
     }
 }

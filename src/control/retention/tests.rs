@@ -1,8 +1,11 @@
 //! Retention over real files and a real catalog: what expires, what stays, and that it goes on
 //! wherever it was stopped.
 
+mod cloud;
+
 use super::*;
 use crate::catalog::{Entry, SegmentRow as Row};
+use crate::control::check::{Finding, How, Orphan, Problem};
 use crate::control::journal::{Index, Line};
 use crate::control::ranges::RangeKind;
 use crate::control::settings::ChannelSettings;
@@ -45,7 +48,6 @@ const SETTINGS: Settings = Settings {
     grace: Duration::ZERO,
     interval: Duration::from_millis(1),
     deletes_per_second: 1_000_000,
-    publish_playlists: false,
 };
 
 impl World {
@@ -81,7 +83,8 @@ impl World {
             text += &Line::segment(&segment, 1).to_text();
             push(Entry::Segment {
                 key: key.clone(),
-                row: Row::of(&segment, began_ms),
+                // Its index has no session.
+                row: Row::of(&segment, 0),
                 target_duration_s: 1,
             });
             let path = root.join(key.segment(number, Container::Ts));
@@ -130,8 +133,21 @@ impl World {
     }
 
     fn retention(&self, settings: Settings) -> Retention {
-        Retention::new(self.control.clone(), settings)
+        Retention::new(self.control.clone(), settings, false)
     }
+}
+
+/// What a check finds. Nobody writes cards here.
+async fn check(control: &Control, repair: bool) -> Vec<Finding> {
+    let how = How {
+        repair,
+        idle: Duration::ZERO,
+    };
+    let report = control.check(how, |_, _, _| {}).await.expect("looked");
+    let found = report.findings.into_iter();
+    found
+        .filter(|finding| finding.problem != Problem::Card)
+        .collect()
 }
 
 /// Makes what has expired due at once.
@@ -271,6 +287,119 @@ async fn clips_and_holds_keep_what_they_name_until_they_let_go() {
         .recordings(channel, 0..i64::MAX, 10)
         .await;
     assert_eq!(rows.expect("asked"), []);
+}
+
+/// Numbers of what is due may be among those of an earlier batch, whose time comes first.
+#[tokio::test]
+async fn what_a_clip_lets_go_of_has_its_own_grace() {
+    let world = world().await;
+    let key = world.record("a", 0, 100).await;
+    let made = world.control.put_if_missing(&me(), &key.channel).await;
+    made.expect("a channel");
+    let name = || "c".parse().expect("a name");
+    let (channel, by) = (&key.channel, me());
+    let range = world.ms(10)..world.ms(13);
+    let clip = world.control.put_clip(&by, channel, name(), range).await;
+    clip.expect("a clip");
+    let retention = world.retention(Settings {
+        bytes: Some(1),
+        ..SETTINGS
+    });
+    retention.expire().await.expect("expires");
+    let catalog = world.control.catalog();
+    let first = catalog.due(i64::MAX, 10).await.expect("asked");
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let gone = world.control.delete_clip(&by, channel, &name()).await;
+    gone.expect("gone");
+    retention.expire().await.expect("expires");
+    for due in &first {
+        catalog.hurry(due).await.expect("hurried");
+    }
+    retention.remove_due().await.expect("removes");
+    assert_eq!(world.files(&key), [10, 11, 12], "somebody may watch it");
+    wind(&world.control).await;
+    retention.remove_due().await.expect("removes");
+    let root = world.dir.path().join("media");
+    assert!(!root.join(key.folder()).exists(), "nothing is left of it");
+}
+
+#[tokio::test]
+async fn a_trimmed_recording_is_as_it_should_be_and_damage_in_it_is_found() {
+    let world = world().await;
+    let control = &world.control;
+    let key = world.record("a", 0, 100).await;
+    let made = control.put_if_missing(&me(), &key.channel).await;
+    made.expect("a channel");
+    let name = "c".parse().expect("a name");
+    let range = world.ms(10)..world.ms(13);
+    let clip = control.put_clip(&me(), &key.channel, name, range).await;
+    clip.expect("a clip");
+    assert_eq!(check(control, false).await, []);
+    let keeps = |segments: usize| {
+        world.retention(Settings {
+            bytes: Some(1.max((segments * SIZE) as u64)),
+            ..SETTINGS
+        })
+    };
+    keeps(40).expire().await.expect("expires");
+    assert_eq!(check(control, false).await, [], "objects are still there");
+    wind(control).await;
+    keeps(40).remove_due().await.expect("removes");
+    assert_eq!(check(control, false).await, []);
+
+    let root = world.dir.path().join("media");
+    let file = |number| root.join(key.segment(number, Container::Ts));
+    for number in [11, 80] {
+        std::fs::remove_file(file(number)).expect("it was kept");
+    }
+    std::fs::write(file(30), "late").expect("room");
+    let (lost, of) = (70, key.clone());
+    control
+        .push_slowly(Entry::Lost {
+            key: of,
+            number: lost,
+        })
+        .await;
+    control.written().await;
+    let missing = |number| Problem::Missing {
+        number,
+        found: None,
+    };
+    let stray = Problem::Orphan {
+        object: key.segment(30, Container::Ts),
+        what: Orphan::Expired,
+    };
+    let differ = |count| Problem::RowsDiffer {
+        what: "segments",
+        count,
+    };
+    let problems = |found: Vec<Finding>| -> Vec<_> {
+        { found.into_iter() }
+            .map(|finding| finding.problem)
+            .collect()
+    };
+    let found = check(control, false).await;
+    assert!(found.iter().all(|finding| !finding.mended));
+    assert_eq!(
+        problems(found),
+        [missing(11), missing(80), stray, differ(1)]
+    );
+    let found = check(control, true).await;
+    assert!(found.iter().all(|finding| finding.mended), "{found:?}");
+    assert_eq!(found.len(), 4);
+    assert_eq!(check(control, false).await, []);
+    assert!(!file(30).exists() && file(10).exists());
+    let usage = control.catalog().usage().await.expect("added up");
+    let listed = world.listed(&key).await;
+    assert_eq!(usage.bytes, (listed.len() * SIZE) as i64);
+    let clip = MediaPath::Clip(key.channel.clone(), "c".parse().expect("a name"));
+    let clip = control.document(&clip).await.expect("it plays");
+    let text = String::from_utf8_lossy(clip.text()).into_owned();
+    assert_eq!(text.matches("#EXT-X-GAP").count(), 1, "{text}");
+
+    // All of it has expired, and nothing has gone yet.
+    keeps(0).expire().await.expect("expires");
+    assert_eq!(check(control, false).await, []);
 }
 
 #[tokio::test]

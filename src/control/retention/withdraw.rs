@@ -4,10 +4,10 @@ use super::{RELEASE_EVERY, Retention};
 use crate::catalog::{Candidate, Expiry, NEVER, SegmentRow, flags};
 use crate::clock;
 use crate::control::Error;
-use crate::control::journal::{Line, Trim, compact};
+use crate::control::journal::{Index, Line, Trim, compact};
 use crate::control::shelf::Playlists;
 use crate::key::RecordingKey;
-use crate::store::spool::Published;
+use crate::store::spool::{Presence, Published};
 use crate::store::{self, Condition, disk::WriteError};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -20,12 +20,23 @@ const KEPT_MAX: usize = 1_000_000;
 
 impl Retention {
     /// Lets `rows`, the first of a recording that have not expired, expire, but for what clips and
-    /// holds name. Returns the bytes that will be free.
+    /// holds name. Returns the bytes that will be free. A recording that fails holds back no other.
     pub(super) async fn withdraw(
         &self,
         candidate: &Candidate,
         rows: &[SegmentRow],
     ) -> Result<i64, Error> {
+        match self.withdraw_now(candidate, rows).await {
+            Err(error @ Error::Catalog(_)) => Err(error),
+            Err(error) => {
+                tracing::warn!(recording = %candidate.key, %error, "retention: nothing of it expires in this round");
+                Ok(0)
+            }
+            freed => freed,
+        }
+    }
+
+    async fn withdraw_now(&self, candidate: &Candidate, rows: &[SegmentRow]) -> Result<i64, Error> {
         let _alone = self.control.names().reading().await;
         let catalog = self.control.catalog();
         let key = &candidate.key;
@@ -50,8 +61,8 @@ impl Retention {
         });
         let expiry = Expiry {
             numbers: candidate.expired_before..before,
+            released: false,
             runs: runs(&free),
-            bytes: free.iter().map(|row| row.size).sum(),
             oldest_ms: next.first().map_or(NEVER, |row| row.date_ms),
             kept: i64::try_from(kept.len()).unwrap_or(i64::MAX),
             discontinuities: candidate.discontinuities
@@ -59,7 +70,7 @@ impl Retention {
             due_ms: self.due_ms(candidate),
         };
         self.make_known(key, &expiry, &kept).await?;
-        Ok(expiry.bytes)
+        Ok(free.iter().map(|row| row.size).sum())
     }
 
     /// Segments before the expired ones that clips and holds have let go of expire too.
@@ -87,8 +98,8 @@ impl Retention {
             };
             let expiry = Expiry {
                 numbers: first.number..candidate.expired_before,
+                released: true,
                 runs: runs(&free),
-                bytes: free.iter().map(|row| row.size).sum(),
                 oldest_ms: candidate.oldest_ms,
                 kept: i64::try_from(kept.len()).unwrap_or(i64::MAX),
                 discontinuities: candidate.discontinuities,
@@ -141,7 +152,7 @@ impl Retention {
         self.write_line(key, &trim).await?;
         self.control.archive().forget_recording(key);
         self.control.catalog().expire(key, expiry).await?;
-        tracing::debug!(recording = %key, before = expiry.numbers.end, bytes = expiry.bytes, "segments expire");
+        tracing::debug!(recording = %key, before = expiry.numbers.end, "segments expire");
         Ok(())
     }
 
@@ -149,8 +160,15 @@ impl Retention {
     pub(super) async fn write_line(&self, key: &RecordingKey, trim: &Trim) -> Result<(), Error> {
         let line = Line::Expired(trim.clone()).to_text();
         let spool = self.control.disk().spool();
-        if spool.is_none_or(|spool| spool.unconfirmed(key).is_some()) {
-            return self.append_line(key, line).await;
+        match spool.map(|spool| spool.presence(key)) {
+            None => return self.append_line(key, line).await,
+            Some(Presence::Here(stay)) => {
+                let appended = self.append_line(key, line).await;
+                drop(stay);
+                return appended;
+            }
+            Some(Presence::Leaving) => return Err(Error::Leaving(key.clone())),
+            Some(Presence::Gone) => {}
         }
         let store = self.control.store();
         let text = match store.get(&key.journal()).await {
@@ -162,7 +180,9 @@ impl Retention {
         let mut text = text.to_vec();
         text.extend_from_slice(line.as_bytes());
         let text = compact(&text).unwrap_or(text);
-        if self.settings.publish_playlists {
+        if self.publish_playlists && Index::parse(&text).segments.is_empty() {
+            self.unpublish(key).await?;
+        } else if self.publish_playlists {
             let ours = key.folder();
             let mut shelf = Playlists::new(key, self.control.window_of_name(&key.channel));
             shelf.extend(&text);
