@@ -137,19 +137,17 @@ pub async fn serve(config: Config, reread: Reread, demo: bool) -> Result<(), Sta
     tokio::spawn(doors.clone().watch_certificate(stop.clone()));
     tokio::spawn(restore(control.clone(), stop.clone()));
     tokio::spawn(cards::keep(control.clone(), stop.clone()));
+    let retention = retention::of(&control, &config);
     let reloading = Reloading {
         config: config.clone(),
         reread,
         control: control.clone(),
         doors,
         publishing,
+        retention: retention.clone(),
     };
     tokio::spawn(reloading.run(stop.clone()));
-    tokio::spawn(retention::run(
-        control.clone(),
-        (&config).into(),
-        stop.clone(),
-    ));
+    tokio::spawn(retention::run(retention, stop.clone()));
     if demo {
         tokio::spawn(greeting::publish_demo(
             control.clone(),

@@ -7,8 +7,10 @@ use super::settings;
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
 use crate::control::auth::Caller;
+use crate::control::retention::Retention;
 use figment::value::{Dict, Value};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +47,7 @@ const TAKEN_UP: &[&str] = &[
     "ingest.session_max",
     "log.level",
     "net.trusted_proxies",
+    "retention",
     "rtmp.connections_max",
     "rtmp.connections_per_address",
     "rtmp.idle_timeout",
@@ -59,6 +62,7 @@ pub(super) struct Reloading {
     pub(super) control: Control,
     pub(super) doors: Doors,
     pub(super) publishing: Publishing,
+    pub(super) retention: Arc<Retention>,
 }
 
 impl Reloading {
@@ -104,6 +108,7 @@ impl Reloading {
             .proxies
             .set(config.net.trusted_proxies.clone());
         self.publishing.set(settings::publish(&config));
+        self.retention.set((&config).into());
         self.control.set_sources(settings::sources(&config));
         self.take_up_keys(&config).await;
         let (taken, restart) = (taken.join(", "), left.join(", "));
@@ -202,10 +207,11 @@ mod tests {
         assert!(changed(&after, &after).is_empty());
         let all = flat(&Config::default());
         for key in TAKEN_UP {
-            let known = all.keys().any(|name| name == key);
+            let section = format!("{key}.");
+            let is_of = |name: &String| name == key || name.starts_with(&section);
             // Tables without an entry have no key of their own.
             let table = key.ends_with("_from") || *key == "auth.keys";
-            assert!(known || table, "{key}");
+            assert!(all.keys().any(is_of) || table, "{key}");
         }
     }
 }

@@ -3,11 +3,17 @@
 use crate::config;
 use crate::control::Control;
 use crate::control::retention::{Retention, Settings};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+/// What removes old segments, with the settings of this configuration.
+pub(super) fn of(control: &Control, config: &config::Config) -> Arc<Retention> {
+    let publishes = config.store.publish_playlists;
+    Arc::new(Retention::new(control.clone(), config.into(), publishes))
+}
+
 /// Works until `stop`.
-pub(super) async fn run(control: Control, settings: Settings, stop: CancellationToken) {
-    let retention = Retention::new(control, settings);
+pub(super) async fn run(retention: Arc<Retention>, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = retention.run() => {}
@@ -26,7 +32,6 @@ impl From<&config::Config> for Settings {
             grace: config.grace.0,
             interval: config.interval.0,
             deletes_per_second: config.deletes_per_second,
-            publish_playlists: all.store.publish_playlists,
         }
     }
 }

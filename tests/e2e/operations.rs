@@ -29,7 +29,7 @@ fn the_configuration_is_read_anew() {
 
     write(
         "[log]\nlevel = \"debug\"\n[hls]\nwindow = 9\n[http]\nrequests_per_address = 1\n\
-         [auth.publish_not_from]\n\"live/shut\" = [\"127.0.0.0/8\"]\n",
+         [retention]\nage = \"1h\"\n[auth.publish_not_from]\n\"live/shut\" = [\"127.0.0.0/8\"]\n",
     );
     server.signal(Signal::HUP);
     let lines = wait_for("a line about the restart", SOON, || {
@@ -41,6 +41,7 @@ fn the_configuration_is_read_anew() {
         "log.level",
         "http.requests_per_address",
         "auth.publish_not_from",
+        "retention.age",
     ] {
         assert!(taken.contains(key), "{taken}");
     }
