@@ -23,7 +23,7 @@ pub use credentials::{AuditRow, CredentialRow, KEY, SECRET, TOKEN};
 pub use history::{RecordingRow, SegmentRow, SessionRow, flags, recording_key};
 pub use hubs::HubRow;
 pub use ranges::{RangeKind, RangeRow};
-pub use retention::{Candidate, Due, Expiry, NEVER, Usage};
+pub use retention::{Candidate, Cause, Due, Expiry, NEVER, Usage};
 pub use unstored::Unstored;
 
 use sqlx::any::{AnyPoolOptions, AnyRow};

@@ -55,9 +55,8 @@ pub struct Usage {
 pub struct Expiry {
     /// The first number that is looked at, and the first that has not expired afterwards.
     pub numbers: Range<i64>,
-    /// Whether what expires are those that clips and holds have let go of, among others that have
-    /// expired before and may go earlier.
-    pub released: bool,
+    /// How it comes about.
+    pub cause: Cause,
     /// Runs of numbers within, or before, that expire, as far as they have not.
     pub runs: Vec<Range<i64>>,
     /// Where the first segment begins that has not expired, or [`NEVER`].
@@ -68,6 +67,17 @@ pub struct Expiry {
     pub discontinuities: i64,
     /// When their objects may go.
     pub due_ms: i64,
+}
+
+/// How it comes about that segments expire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// They are the next of their recording.
+    Next,
+    /// Clips and holds have let go of them, among others that have expired before and may go earlier.
+    Released,
+    /// The recording's index says so, and the catalog may know it already.
+    Told,
 }
 
 /// Expired segments whose objects may go.
@@ -448,13 +458,51 @@ pub(super) async fn expire(
     let update = update.bind(expiry.kept).bind(bytes).bind(key);
     let update = update.bind(expiry.discontinuities);
     update.execute(&mut *on).await?;
-    if !expiry.released {
-        return due(on, key, expiry.numbers.clone(), expiry.due_ms).await;
+    let numbers = expiry.numbers.clone();
+    match expiry.cause {
+        Cause::Next => due(on, key, numbers, expiry.due_ms).await,
+        Cause::Released => {
+            for run in &expiry.runs {
+                due(on, key, run.clone(), expiry.due_ms).await?;
+            }
+            Ok(())
+        }
+        Cause::Told => {
+            let nothing_stays = expiry.oldest_ms == NEVER && expiry.kept == 0;
+            for run in forgotten(on, key, &numbers, nothing_stays).await? {
+                due(on, key, run, expiry.due_ms).await?;
+            }
+            Ok(())
+        }
     }
-    for run in &expiry.runs {
-        due(on, key, run.clone(), expiry.due_ms).await?;
+}
+
+/// Runs of these numbers that have expired and are never due; all of them if nothing of the recording
+/// stays and nobody has noted when it goes.
+async fn forgotten(
+    on: &mut AnyConnection,
+    recording: i64,
+    numbers: &Range<i64>,
+    nothing_stays: bool,
+) -> Result<Vec<Range<i64>>, sqlx::Error> {
+    let any = sqlx::query("SELECT 1 FROM withdrawals WHERE recording = $1 LIMIT 1");
+    let any = any.bind(recording).fetch_optional(&mut *on).await?;
+    if nothing_stays && any.is_none() {
+        return Ok(vec![numbers.clone()]);
     }
-    Ok(())
+    let forgotten = sqlx::query_scalar::<_, i64>(
+        "SELECT s.number FROM segments s WHERE s.recording = $1 AND s.number >= $2 AND s.number < $3 \
+         AND (s.flags & $4) <> 0 AND NOT EXISTS (SELECT 1 FROM withdrawals w \
+         WHERE w.recording = s.recording AND w.first <= s.number AND w.before > s.number) \
+         ORDER BY s.number",
+    );
+    let forgotten = forgotten.bind(recording).bind(numbers.start);
+    let forgotten = forgotten.bind(numbers.end).bind(flags::EXPIRED);
+    let forgotten = forgotten.fetch_all(on).await?;
+    let runs = forgotten.chunk_by(|a, b| a + 1 == *b);
+    Ok(runs
+        .filter_map(|run| Some(*run.first()?..run.last()? + 1))
+        .collect())
 }
 
 /// Notes that expired segments go at a time.

@@ -493,7 +493,7 @@ async fn what_expires_is_found_flagged_and_gone_on_both_databases() {
         assert_eq!((named.len(), &named[0]), (1, &(12_000..13_000)));
         let expiry = Expiry {
             numbers: 0..4,
-            released: false,
+            cause: Cause::Next,
             runs: vec![0..1, 2..4],
             oldest_ms: 18_000,
             kept: 1,
@@ -520,8 +520,8 @@ async fn what_expires_is_found_flagged_and_gone_on_both_databases() {
         // The clip lets go while they are on their way: what only it named stays for its own time.
         let release = Expiry {
             numbers: 1..4,
-            released: true,
-            runs: vec![1..2],
+            cause: Cause::Released,
+            runs: std::iter::once(1..2).collect(),
             kept: 0,
             due_ms: 600,
             ..expiry.clone()

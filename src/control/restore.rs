@@ -6,7 +6,7 @@
 use super::journal::{Counted, Line, TrackLine, Trim, trim_of};
 use super::ledger::{AudioInfo, TrackInfo, VideoInfo};
 use super::{Control, Error};
-use crate::catalog::{Entry, Expiry, NEVER, SegmentRow, SessionRow, flags};
+use crate::catalog::{Cause, Entry, Expiry, NEVER, SegmentRow, SessionRow, flags};
 use crate::clock;
 use crate::id::ChannelId;
 use crate::key::RecordingKey;
@@ -402,7 +402,7 @@ fn entries(
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let expiry = Expiry {
             numbers: 0..number(trim.before),
-            released: false,
+            cause: Cause::Told,
             runs: trim.runs(),
             oldest_ms,
             kept,

@@ -1,6 +1,6 @@
 //! The disk is full for a while: what had no room is a gap, and the rest goes on.
 
-use crate::support::clips::{AUDIO_ONLY, SHOW};
+use crate::support::clips::{AUDIO_ONLY, SHOW, SHOW_SHORT_GOP};
 use crate::support::http;
 use crate::support::playlist::Media;
 use crate::support::process::run;
@@ -127,7 +127,7 @@ fn a_full_disk_makes_gaps_and_recovers_by_itself() {
 fn retention_makes_room_on_a_full_disk() {
     let disk = Mounted::new();
     let settings = [
-        ("hls.reconnect_window", "1m"),
+        ("hls.reconnect_window", "2s"),
         ("hls.segment_duration", "1s"),
         ("hls.window", "3"),
         ("store.reserve", RESERVE),
@@ -136,9 +136,13 @@ fn retention_makes_room_on_a_full_disk() {
         ("retention.interval", "500ms"),
     ];
     let server = Server::start(disk.path(), &settings);
-    let old = own_push(&SHOW, &server.publish_url("old"), Speed::Max);
+    let old = own_push(&SHOW_SHORT_GOP, &server.publish_url("old"), Speed::Max);
     assert!(old.finish(Duration::from_secs(30)).status.success());
-    let push = own_push(&SHOW, &server.publish_url("full"), Speed::RealTime);
+    let push = own_push(
+        &SHOW_SHORT_GOP,
+        &server.publish_url("full"),
+        Speed::RealTime,
+    );
     wait_for("a segment", Duration::from_secs(10), || {
         let reply = http::try_get(&server.index_url("full"))?;
         (reply.status == 200).then_some(())
@@ -153,7 +157,8 @@ fn retention_makes_room_on_a_full_disk() {
     });
     // The push has gone on, and nobody has to wait for it to end.
     sleep(Duration::from_secs(5));
-    assert!(readiness(&server).1.contains("\"ready\""));
+    let (_, state) = readiness(&server);
+    assert!(state.contains("\"ready\""), "{state}");
     assert!(disk.free() > 600 << 10, "{} bytes are free", disk.free());
     let media = whole(&server);
     assert!(media.segments.last().is_some_and(|last| !last.gap));

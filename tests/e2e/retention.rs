@@ -122,6 +122,12 @@ fn all_in_the_bucket(weed: &Weed, playlist: &str) -> Option<Media> {
     Some(media)
 }
 
+fn is_there(weed: &Weed, name: &str) -> bool {
+    weed.list()
+        .iter()
+        .any(|(object, _)| object.starts_with(name))
+}
+
 /// The folder of a channel's newest recording.
 fn folder_of(server: &Server, name: &str) -> String {
     let (url, _) = vod(&server.index_url(name));
@@ -144,8 +150,13 @@ fn a_bucket_stays_under_its_limit_and_its_playlists_follow() {
     ]);
     let mut server = Server::start(folder.path(), &settings);
     let limit = 1 << 20;
-    // More than that, at once; it goes while it still comes in.
-    let old = own_push(&CLIP, &server.publish_url("old"), Speed::Max);
+    // At once, so the last of it is dated ten seconds from now and goes when that is old.
+    let short = Clip {
+        name: "bucket",
+        seconds: 10,
+        ..SHOW_SHORT_GOP
+    };
+    let old = own_push(&short, &server.publish_url("old"), Speed::Max);
     assert!(old.finish(Duration::from_secs(30)).status.success());
     let old = folder_of(&server, "old");
     let push = ffmpeg_push(&SHOW_SHORT_GOP, &server.publish_url("new"), Speed::RealTime);
@@ -157,7 +168,10 @@ fn a_bucket_stays_under_its_limit_and_its_playlists_follow() {
     });
     let began = Instant::now();
     let (mut most, mut trimmed) = (0, false);
-    while began.elapsed() < Duration::from_secs(24) {
+    // Until all of the old one is gone, and some of the new one.
+    while began.elapsed() < Duration::from_secs(20) || is_there(&weed, &old) {
+        let late = began.elapsed() > Duration::from_secs(45);
+        assert!(!late, "{old} is there: {:?}", weed.list());
         most = most.max(bytes(&weed));
         let whole = all_in_the_bucket(&weed, &format!("{old}/vod.m3u8"));
         trimmed |= whole.is_some_and(|whole| whole.media_sequence > 0);

@@ -299,8 +299,9 @@ async fn what_a_clip_lets_go_of_has_its_own_grace() {
     let name = || "c".parse().expect("a name");
     let (channel, by) = (&key.channel, me());
     let range = world.ms(10)..world.ms(13);
-    let clip = world.control.put_clip(&by, channel, name(), range).await;
-    clip.expect("a clip");
+    let kind = RangeKind::Clip;
+    let clip = world.control.put_range(&by, kind, channel, name(), range);
+    clip.await.expect("a clip");
     let retention = world.retention(Settings {
         bytes: Some(1),
         ..SETTINGS
@@ -309,8 +310,9 @@ async fn what_a_clip_lets_go_of_has_its_own_grace() {
     let catalog = world.control.catalog();
     let first = catalog.due(i64::MAX, 10).await.expect("asked");
     tokio::time::sleep(Duration::from_millis(5)).await;
-    let gone = world.control.delete_clip(&by, channel, &name()).await;
-    gone.expect("gone");
+    let name = name();
+    let gone = world.control.delete_range(&by, kind, channel, &name);
+    gone.await.expect("gone");
     retention.expire().await.expect("expires");
     for due in &first {
         catalog.hurry(due).await.expect("hurried");
@@ -332,8 +334,9 @@ async fn a_trimmed_recording_is_as_it_should_be_and_damage_in_it_is_found() {
     made.expect("a channel");
     let name = "c".parse().expect("a name");
     let range = world.ms(10)..world.ms(13);
-    let clip = control.put_clip(&me(), &key.channel, name, range).await;
-    clip.expect("a clip");
+    let by = me();
+    let clip = control.put_range(&by, RangeKind::Clip, &key.channel, name, range);
+    clip.await.expect("a clip");
     assert_eq!(check(control, false).await, []);
     let keeps = |segments: usize| {
         world.retention(Settings {

@@ -1,7 +1,7 @@
 //! The first step: nothing names a segment any more.
 
 use super::{RELEASE_EVERY, Retention};
-use crate::catalog::{Candidate, Expiry, NEVER, SegmentRow, flags};
+use crate::catalog::{Candidate, Cause, Expiry, NEVER, SegmentRow, flags};
 use crate::clock;
 use crate::control::Error;
 use crate::control::journal::{Index, Line, Trim, compact};
@@ -61,7 +61,7 @@ impl Retention {
         });
         let expiry = Expiry {
             numbers: candidate.expired_before..before,
-            released: false,
+            cause: Cause::Next,
             runs: runs(&free),
             oldest_ms: next.first().map_or(NEVER, |row| row.date_ms),
             kept: i64::try_from(kept.len()).unwrap_or(i64::MAX),
@@ -98,7 +98,7 @@ impl Retention {
             };
             let expiry = Expiry {
                 numbers: first.number..candidate.expired_before,
-                released: true,
+                cause: Cause::Released,
                 runs: runs(&free),
                 oldest_ms: candidate.oldest_ms,
                 kept: i64::try_from(kept.len()).unwrap_or(i64::MAX),
