@@ -210,4 +210,13 @@ mod tests {
             .await;
         assert_eq!((batch.missed, batch.events.len()), (true, REMEMBERED));
     }
+
+    #[test]
+    fn so_many_listen_and_no_more() {
+        let events = Events::new();
+        let mut all: Vec<_> = (0..LISTENERS_MAX).map(|_| events.listen(None)).collect();
+        assert!(all.iter().all(Option::is_some) && events.listen(None).is_none());
+        all.pop();
+        assert!(events.listen(None).is_some());
+    }
 }

@@ -10,6 +10,7 @@ use super::journal::Line;
 use super::ledger::{Ledger, TrackInfo};
 use super::meter::{Counts, Meter, Rates};
 use super::recording::Recording;
+use super::viewers::Viewers;
 use super::{Control, LiveChannel};
 use crate::catalog::Entry;
 use crate::clock;
@@ -20,23 +21,12 @@ use crate::store::Spool;
 use crate::store::disk::{NoRoom, WriteError, Writer};
 use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How long a session that is taken over has to write what it holds.
 const TAKEOVER_MAX: Duration = Duration::from_secs(5);
-/// Who asked for a playlist within this is a viewer.
-const VIEWING: Duration = Duration::from_secs(30);
-/// Viewers of one channel that are told apart; protects memory.
-const VIEWERS_MAX: usize = 50_000;
-/// The same of all channels.
-const VIEWERS_ALL_MAX: usize = 1_000_000;
-/// Viewers of all channels that are remembered.
-static VIEWERS: AtomicUsize = AtomicUsize::new(0);
-
 /// What happens to a second publisher of a live channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -125,8 +115,7 @@ pub(super) struct Registry {
 /// A channel in the registry.
 struct Slot {
     state: Mutex<SlotState>,
-    /// When each viewer asked last.
-    viewers: Mutex<HashMap<u64, Instant>>,
+    viewers: Viewers,
 }
 
 struct SlotState {
@@ -215,7 +204,7 @@ impl Registry {
     /// What the publisher of a channel does at this moment.
     pub(super) fn status(&self, channel: &ChannelId) -> Option<LiveStatus> {
         let slot = self.channels.get(channel)?.value().clone();
-        let viewers = slot.count_viewers();
+        let viewers = slot.viewers.count(clock::monotonic());
         let state = slot.lock();
         let session = state.session.as_ref()?;
         Some(LiveStatus {
@@ -242,7 +231,7 @@ impl Registry {
     /// Somebody asked for a playlist of a channel.
     pub(super) fn viewed(&self, channel: &ChannelId, viewer: u64) {
         if let Some(slot) = self.channels.get(channel) {
-            slot.viewed(viewer);
+            slot.viewers.saw(viewer, clock::monotonic());
         }
     }
 
@@ -393,20 +382,6 @@ impl Registry {
     }
 }
 
-fn forget_old(viewers: &mut HashMap<u64, Instant>, now: Instant) {
-    let before = viewers.len();
-    viewers.retain(|_, at| now.saturating_duration_since(*at) < VIEWING);
-    VIEWERS.fetch_sub(before.saturating_sub(viewers.len()), Ordering::Relaxed);
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let viewers = self.viewers.get_mut();
-        let viewers = viewers.unwrap_or_else(PoisonError::into_inner);
-        VIEWERS.fetch_sub(viewers.len(), Ordering::Relaxed);
-    }
-}
-
 enum Attempt {
     Claimed(Claim),
     Busy(watch::Receiver<()>),
@@ -416,7 +391,7 @@ enum Attempt {
 impl Slot {
     fn new(channel: Arc<Channel>, recording: Recording) -> Self {
         Self {
-            viewers: Mutex::default(),
+            viewers: Viewers::default(),
             state: Mutex::new(SlotState {
                 channel,
                 recording: Arc::new(recording),
@@ -429,25 +404,6 @@ impl Slot {
 
     fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn viewed(&self, viewer: u64) {
-        let now = clock::monotonic();
-        let mut viewers = self.viewers.lock().unwrap_or_else(PoisonError::into_inner);
-        if viewers.len() >= VIEWERS_MAX {
-            forget_old(&mut viewers, now);
-        }
-        let room = viewers.len() < VIEWERS_MAX && VIEWERS.load(Ordering::Relaxed) < VIEWERS_ALL_MAX;
-        if (room || viewers.contains_key(&viewer)) && viewers.insert(viewer, now).is_none() {
-            VIEWERS.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn count_viewers(&self) -> usize {
-        let now = clock::monotonic();
-        let mut viewers = self.viewers.lock().unwrap_or_else(PoisonError::into_inner);
-        forget_old(&mut viewers, now);
-        viewers.len()
     }
 
     fn try_claim(

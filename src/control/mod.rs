@@ -25,6 +25,7 @@ pub mod retention;
 pub mod settings;
 mod shelf;
 pub mod timeline;
+mod viewers;
 mod walk;
 
 pub use archive::PLAYLIST_BYTES;

@@ -133,7 +133,7 @@ impl fmt::Display for Excess {
         match self {
             Self::Bits { sent, max } => write!(
                 f,
-                "{} kbit/s are more than the {} kbit/s that are allowed here (ingest.bit_rate_max)",
+                "{} kbit/s are more than the {} kbit/s that are allowed here (bit_rate_max)",
                 kilo(*sent),
                 kilo(*max)
             ),

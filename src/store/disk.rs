@@ -454,4 +454,36 @@ mod tests {
             b"lost\nline\n"
         );
     }
+
+    /// A disk that stands still stops the writers when so many bytes wait, and loses none.
+    #[tokio::test]
+    async fn bytes_that_wait_are_bounded() {
+        let root = tempfile::tempdir().expect("a folder");
+        let disk =
+            Disk::new(root.path(), &root.path().join(".running"), 1, Fsync::None).expect("a disk");
+        let writer = disk.writer("a");
+        writer.open("a/0.ts".into(), "m".into(), "x\n".into()).await;
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let stand_still = move |_: Result<(), WriteError>| wait.recv().expect("it goes on");
+        writer
+            .line("a/index".into(), "line\n".into(), stand_still)
+            .await;
+        let block = Bytes::from(vec![7; 1 << 20]);
+        for _ in 0..QUEUED_BYTES_MAX >> 20 {
+            writer.append(vec![block.clone()], false).await;
+        }
+        let more = writer.append(vec![block], true);
+        tokio::pin!(more);
+        let waited = tokio::time::timeout(std::time::Duration::from_millis(50), &mut more);
+        assert!(waited.await.is_err(), "the writer must wait");
+        go.send(()).expect("it stands still");
+        more.await;
+        let done = |result: Result<(), WriteError>| assert!(result.is_ok());
+        writer
+            .finish("a/index".into(), String::new(), String::new(), done)
+            .await;
+        writer.flush().await;
+        let written = std::fs::metadata(root.path().join("a/0.ts")).expect("the segment");
+        assert_eq!(written.len(), (QUEUED_BYTES_MAX + (1 << 20)) as u64);
+    }
 }

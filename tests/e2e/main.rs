@@ -12,6 +12,7 @@ mod oracles;
 mod push;
 mod remux;
 
+mod limits;
 mod live_playlist;
 mod networks;
 mod playback;

@@ -136,7 +136,10 @@ fn run(tags: Vec<Tag>) -> Out {
 }
 
 fn run_from(begin: Begin, tags: Vec<Tag>) -> Out {
-    let mut pipeline = Pipeline::new(POLICY, begin);
+    run_by(Pipeline::new(POLICY, begin), tags)
+}
+
+fn run_by(mut pipeline: Pipeline, tags: Vec<Tag>) -> Out {
     let mut out = Out {
         segments: Vec::new(),
         tracks: Vec::new(),
@@ -608,6 +611,33 @@ fn ten_thousand_frames_a_second_are_bounded() {
         "{} bytes",
         out.bytes.len()
     );
+}
+
+/// A segment that grows too large is cut where it stands, and claims no independence for what follows.
+#[test]
+fn a_segment_of_too_many_bytes_is_cut() {
+    const MAX: u64 = 100_000;
+    let picture = |n: u32| {
+        let size = "ab".repeat(20_000);
+        match n % 250 {
+            0 => picture(n * 40, "17", &[&format!("{IDR}{size}")]),
+            _ => picture(n * 40, "27", &[&format!("{P}{size}")]),
+        }
+    };
+    let tags: Vec<_> = std::iter::once(record(0, SPS))
+        .chain((0..100).map(picture))
+        .collect();
+    let whole = run(tags.clone());
+    assert_eq!(whole.segments.len(), 1);
+    let pipeline = Pipeline::new(POLICY, Begin::default()).with_segment_bytes_max(MAX);
+    let out = run_by(pipeline, tags);
+    let one = 22_000;
+    for segment in &out.segments {
+        assert!(segment.size <= MAX + one, "{segment:?}");
+        assert!(!segment.discontinuity && segment.independent == (segment.number == 0));
+    }
+    assert_eq!(out.stats.video_frames, 100);
+    assert!((out.total() - 4.0).abs() < 0.001, "{:?}", out.seconds());
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 use std::time::Duration;
-use ureq::Agent;
-use ureq::http::Request;
+use ureq::http::request::Builder;
+use ureq::http::{Request, Response};
+use ureq::{Agent, Body};
 
 /// An answer, whatever its status.
 #[derive(Clone, Debug)]
@@ -50,12 +51,26 @@ pub(crate) fn request(method: &str, url: &str, headers: &[(&str, &str)]) -> Repl
     exchange(method, url, headers).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
 }
 
+/// The same with a body.
+pub(crate) fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let request = head(method, url, headers).body(body);
+    let answer = agent().run(request.expect("a request"));
+    answer
+        .and_then(reply)
+        .unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+}
+
 fn exchange(method: &str, url: &str, headers: &[(&str, &str)]) -> Result<Reply, ureq::Error> {
-    let mut request = Request::builder().method(method).uri(url);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let answer = agent().run(request.body(())?)?;
+    reply(agent().run(head(method, url, headers).body(())?)?)
+}
+
+fn head(method: &str, url: &str, headers: &[(&str, &str)]) -> Builder {
+    let request = Request::builder().method(method).uri(url);
+    let with = |request: Builder, (name, value): &(&str, &str)| request.header(*name, *value);
+    headers.iter().fold(request, with)
+}
+
+fn reply(answer: Response<Body>) -> Result<Reply, ureq::Error> {
     let status = answer.status().as_u16();
     let headers = { answer.headers().iter() }
         .map(|(name, value)| {
