@@ -6,6 +6,7 @@ use crate::support::process::succeed;
 use crate::support::publisher::{Speed, ffmpeg_push};
 use crate::support::recording::{Recording, finished};
 use crate::support::server::Server;
+use crate::support::watch::Watch;
 use std::io::Read;
 use std::process::Command;
 use std::time::Duration;
@@ -52,6 +53,7 @@ fn segments_are_for_ever_and_playlists_are_not() {
     );
     assert_eq!(get(&segment).header("content-type"), "video/mp2t");
 
+    let watch = Watch::start(served.server.index_url("now"));
     let _push = ffmpeg_push(
         &clips::SHOW,
         &served.server.publish_url("now"),
@@ -79,6 +81,7 @@ fn segments_are_for_ever_and_playlists_are_not() {
     );
     let kind = live.header("content-type");
     assert!(kind.starts_with("application/vnd.apple.mpegurl"), "{kind}");
+    watch.finish();
 }
 
 fn seconds_in(cache_control: &str) -> u64 {

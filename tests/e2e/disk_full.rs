@@ -8,6 +8,7 @@ use crate::support::publisher::{Speed, own_push};
 use crate::support::recording::join;
 use crate::support::server::Server;
 use crate::support::wait_for;
+use crate::support::watch::Watch;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -62,6 +63,7 @@ fn a_full_disk_makes_gaps_and_recovers_by_itself() {
         readiness(&server),
         (200, r#"{"state":"ready","reasons":[]}"#.to_owned())
     );
+    let watch = Watch::start(server.index_url("full"));
     let push = own_push(&SHOW, &server.publish_url("full"), Speed::RealTime);
     wait_for("a segment", Duration::from_secs(10), || {
         let reply = http::try_get(&server.index_url("full"))?;
@@ -109,8 +111,10 @@ fn a_full_disk_makes_gaps_and_recovers_by_itself() {
     assert_eq!(lost.len(), gaps);
     assert!(lost[0].contains("No space left"), "{}", lost[0]);
 
+    watch.away();
     server.kill();
     let server = Server::start(disk.path(), &settings);
+    watch.back(server.index_url("full"));
     let after = whole(&server);
     let lines = |media: &Media| -> Vec<_> {
         media
@@ -120,6 +124,7 @@ fn a_full_disk_makes_gaps_and_recovers_by_itself() {
             .collect()
     };
     assert_eq!(lines(&after), lines(&before), "the index tells the same");
+    watch.finish();
 }
 
 /// Nobody removes anything by hand: what is old goes.

@@ -4,6 +4,7 @@ use crate::support::clips::PLAIN;
 use crate::support::raw::{self, Raw};
 use crate::support::recording::finished;
 use crate::support::server::Server;
+use crate::support::watch::Watch;
 use socket2::SockRef;
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -76,6 +77,7 @@ fn a_second_publisher_takes_over_or_is_refused() {
     let tags = raw::tags(&PLAIN);
     let data = tempfile::tempdir().expect("a folder for the server");
     let server = Server::start(data.path(), &[("hls.reconnect_window", "1s")]);
+    let watch = Watch::start(server.index_url("both"));
     let mut first = Raw::connect(&server.rtmp_address());
     assert_eq!(first.publish("live", "both"), "NetStream.Publish.Start");
     first.send(&tags, 5_000);
@@ -89,6 +91,7 @@ fn a_second_publisher_takes_over_or_is_refused() {
     second.send(&tags, 5_000);
     drop(second);
     let playlist = finished(&server.index_url("both")).playlist;
+    watch.finish();
     let joined = playlist
         .segments
         .iter()
@@ -153,6 +156,7 @@ fn every_way_to_stop_ends_alike() {
         stop(raw);
     }
     // One that comes and goes all the time.
+    let watch = Watch::start(server.index_url("flapping"));
     for _ in 0..25 {
         let mut raw = Raw::connect(&server.rtmp_address());
         assert_eq!(raw.publish("live", "flapping"), "NetStream.Publish.Start");
@@ -172,6 +176,7 @@ fn every_way_to_stop_ends_alike() {
         assert_eq!(ends.count(), 1, "{name} ends once");
     }
     let playlist = finished(&server.index_url("flapping")).playlist;
+    watch.finish();
     assert!(playlist.segments.len() <= 25, "{}", playlist.segments.len());
     assert!(
         playlist

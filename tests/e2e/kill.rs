@@ -7,6 +7,7 @@ use crate::support::playlist::{Media, Multivariant};
 use crate::support::publisher::{Speed, own_push};
 use crate::support::recording::{Recording, finished, join};
 use crate::support::server::Server;
+use crate::support::watch::Watch;
 use crate::support::weed::Weed;
 use crate::support::{http, probe};
 use std::collections::BTreeMap;
@@ -59,6 +60,7 @@ fn killed_at_random(data: &Path, settings: &[(&str, &str)], folder: &str) {
     let mut total = 0.0;
     let mut starts = Vec::new();
     let (mut server, _) = started(data, settings);
+    let watch = Watch::start(server.index_url("killed"));
     for nth in 0..kills {
         let index = server.index_url("killed");
         let push = own_push(&SHOW, &server.publish_url("killed"), Speed::RealTime);
@@ -67,6 +69,7 @@ fn killed_at_random(data: &Path, settings: &[(&str, &str)], folder: &str) {
         sleep(Duration::from_millis(random));
         promised.note(&index);
         let pushed = began.elapsed().as_secs_f64();
+        watch.away();
         server.kill();
         drop(push);
         let root = data.join("data").join(folder);
@@ -77,6 +80,7 @@ fn killed_at_random(data: &Path, settings: &[(&str, &str)], folder: &str) {
         (server, took) = started(data, settings);
         starts.push(took);
         let index = server.index_url("killed");
+        watch.back(index.clone());
         promised.keep(&index);
         let again = killed.elapsed();
         if again > SLOW {
@@ -102,6 +106,7 @@ fn killed_at_random(data: &Path, settings: &[(&str, &str)], folder: &str) {
     let index = server.index_url("killed");
     let recording = finished(&index);
     promised.keep(&index);
+    watch.finish();
     eprintln!(
         "{kills} kills: {} segments, {total:.1} s; at most {lost_max:.3} s between the push and the VOD; starts took {median:?}, at most {:?}",
         recording.segments.len(),

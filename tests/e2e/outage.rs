@@ -198,6 +198,7 @@ fn history_names_what_the_store_has_confirmed_over_a_restart_too() {
     let mut settings: Vec<_> = of_store.iter().map(|(k, v)| (*k, v.as_str())).collect();
     settings.push(("hls.reconnect_window", "2s"));
     let mut server = Server::start(data.path(), &settings);
+    let watch = Watch::start(server.index_url("rows"));
     let push = own_push(&SHOW, &server.publish_url("rows"), Speed::RealTime);
     let live = |server: &Server| -> Option<Media> {
         let index = server.index_url("rows");
@@ -232,9 +233,11 @@ fn history_names_what_the_store_has_confirmed_over_a_restart_too() {
         || (next(&server) >= before.len() as u64 + 3).then_some(()),
     );
     assert_eq!(history(&server, "rows"), before, "nothing was confirmed");
+    watch.away();
     server.kill();
     drop(push);
     let mut server = Server::start(data.path(), &settings);
+    watch.back(server.index_url("rows"));
     let listed = next(&server);
     assert!(listed >= before.len() as u64 + 3, "live playback has them");
     assert_eq!(history(&server, "rows"), before, "nothing was confirmed");
@@ -247,6 +250,7 @@ fn history_names_what_the_store_has_confirmed_over_a_restart_too() {
     wait_for("the spool to forget", CATCH_UP_MAX, || {
         is_empty(&spool).then_some(())
     });
+    watch.finish();
     server.stop(rustix::process::Signal::TERM);
 }
 

@@ -8,6 +8,7 @@ use crate::support::publisher::{Speed, ffmpeg_push};
 use crate::support::recording::{finished, join};
 use crate::support::server::Server;
 use crate::support::wait_for;
+use crate::support::watch::Watch;
 use std::time::Duration;
 
 /// How long a live stream must play without an error event.
@@ -17,9 +18,11 @@ const LIVE_SECONDS: u32 = 20;
 fn the_demo_plays_on_the_servers_own_page() {
     let data = tempfile::tempdir().expect("a folder for the server");
     let server = Server::start_demo(data.path());
+    let watch = Watch::start(server.index_url("demo"));
     wait_for_segments(&server.index_url("demo"));
     let playback = play(&Page::Own(&server.url("/?play=live/demo")), LIVE_SECONDS);
     playback.assert_smooth(f64::from(LIVE_SECONDS));
+    watch.finish();
 }
 
 #[test]
@@ -36,6 +39,7 @@ fn plays_live(clip: &Clip) {
     let data = tempfile::tempdir().expect("a folder for the server");
     let server = Server::start(data.path(), &[]);
     let index = server.index_url(clip.name);
+    let watch = Watch::start(index.clone());
     // Browsers take turns, so each gets a push of its own when it is there.
     let playback = crate::support::browser::in_turn(|| {
         let _publisher = ffmpeg_push(clip, &server.publish_url(clip.name), Speed::RealTime);
@@ -43,6 +47,7 @@ fn plays_live(clip: &Clip) {
         crate::support::browser::play_now(&Page::Bare(&index), LIVE_SECONDS)
     });
     playback.assert_smooth(f64::from(LIVE_SECONDS));
+    watch.finish();
 }
 
 #[test]

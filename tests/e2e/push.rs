@@ -6,6 +6,7 @@ use crate::support::lossless;
 use crate::support::publisher::{Speed, ffmpeg_push, own_push};
 use crate::support::recording::{Recording, finished};
 use crate::support::server::Server;
+use crate::support::watch::Watch;
 use std::time::Duration;
 
 const PUSH_LIMIT: Duration = Duration::from_secs(60);
@@ -104,10 +105,12 @@ fn a_forced_cut_keeps_the_target_duration_and_says_what_it_costs() {
 fn a_killed_publisher_leaves_a_recording_that_plays() {
     let data = tempfile::tempdir().expect("a folder for the server");
     let server = Server::start(data.path(), &[("hls.reconnect_window", "1s")]);
+    let watch = Watch::start(server.index_url("killed"));
     let mut publisher = ffmpeg_push(&clips::SHOW, &server.publish_url("killed"), Speed::RealTime);
     std::thread::sleep(Duration::from_secs(6));
     publisher.signal(rustix::process::Signal::KILL);
     let recording = finished(&server.index_url("killed"));
+    watch.finish();
     let seconds = lossless::assert_beginning(&clips::SHOW, &recording.url);
     assert!(seconds > 4.5, "{seconds} s of 6 s are there");
 }

@@ -7,6 +7,7 @@ use crate::support::playlist::{Media, Multivariant};
 use crate::support::publisher::{Speed, ffmpeg_push};
 use crate::support::recording::{Recording, finished, join};
 use crate::support::server::Server;
+use crate::support::watch::Watch;
 use rustix::process::Signal;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -27,8 +28,10 @@ fn ends_properly(signal: Signal) {
     let data = tempfile::tempdir().expect("a folder for the server");
     let settings = [("stop.recordings", "end")];
     let mut server = Server::start(data.path(), &settings);
+    let watch = Watch::start(server.index_url("cut"));
     let publisher = ffmpeg_push(&SHOW, &server.publish_url("cut"), Speed::RealTime);
     sleep(PUSHED);
+    watch.away();
     let asked = Instant::now();
     let status = server.stop(signal);
     assert!(status.success(), "{status}");
@@ -41,6 +44,7 @@ fn ends_properly(signal: Signal) {
 
     let server = Server::start(data.path(), &[]);
     let index = server.index_url("cut");
+    watch.back(index.clone());
     let recording = Recording::of_index(&index);
     assert!(recording.playlist.ended, "the playlist has its end");
     let seconds = lossless::assert_beginning(&SHOW, &index);
@@ -48,6 +52,7 @@ fn ends_properly(signal: Signal) {
         seconds > PUSHED.as_secs_f64() - 1.5,
         "{seconds} s of {PUSHED:?}"
     );
+    watch.finish();
 }
 
 /// A restart: the recording goes on where it was, and ends when nobody comes back.
@@ -56,16 +61,19 @@ fn a_stopped_recording_waits_for_the_next_start() {
     let data = tempfile::tempdir().expect("a folder for the server");
     let mut server = Server::start(data.path(), &[]);
     let url = server.publish_url("restart");
+    let watch = Watch::start(server.index_url("restart"));
     let publisher = ffmpeg_push(&SHOW_SHORT_GOP, &url, Speed::RealTime);
     sleep(PUSHED);
     let index = server.index_url("restart");
     let before = Multivariant::parse(&http::get(&index).text()).expect("a playlist");
+    watch.away();
     assert!(server.stop(Signal::TERM).success());
     assert_eq!(server.log_lines("publish ended").len(), 1);
     drop(publisher);
 
     let server = Server::start(data.path(), &[("hls.reconnect_window", "8s")]);
     let index = server.index_url("restart");
+    watch.back(index.clone());
     let after = Multivariant::parse(&http::get(&index).text()).expect("a playlist");
     assert_eq!(before.uri, after.uri, "viewers stay with their playlist");
     let media = Media::parse(&http::get(&join(&index, &after.uri)).text()).expect("a playlist");
@@ -83,12 +91,14 @@ fn a_stopped_recording_waits_for_the_next_start() {
     });
     drop(again);
     finished(&index);
+    watch.finish();
 }
 
 #[test]
 fn a_killed_server_leaves_what_it_had_named() {
     let data = tempfile::tempdir().expect("a folder for the server");
     let mut server = Server::start(data.path(), &[]);
+    let watch = Watch::start(server.index_url("killed"));
     let publisher = ffmpeg_push(
         &SHOW_SHORT_GOP,
         &server.publish_url("killed"),
@@ -104,11 +114,13 @@ fn a_killed_server_leaves_what_it_had_named() {
         .iter()
         .map(|segment| segment.uri.clone())
         .collect();
+    watch.away();
     server.kill();
     drop(publisher);
 
     let server = Server::start(data.path(), &[("hls.reconnect_window", "1s")]);
     let index = server.index_url("killed");
+    watch.back(index.clone());
     let recording = finished(&index);
     let left: Vec<String> = recording
         .playlist
@@ -135,4 +147,5 @@ fn a_killed_server_leaves_what_it_had_named() {
             .then_some(())
     });
     Recording::read(&recording.url);
+    watch.finish();
 }

@@ -6,6 +6,7 @@ use crate::support::process::{run, succeed};
 use crate::support::publisher::{Speed, ffmpeg_push};
 use crate::support::recording::finished;
 use crate::support::server::{Server, free_port};
+use crate::support::watch::Watch;
 use crate::support::{lossless, wait_for};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -81,6 +82,7 @@ fn a_push_over_rtmps_is_whole_and_played_over_https() {
     let secure = Secure::start();
     let server = &secure.server;
     let url = |name: &str| format!("rtmps://127.0.0.1:{}/live/{name}", secure.rtmps);
+    let watch = Watch::start(server.index_url("slow"));
     let slow = ffmpeg_push(&SHORT_GOP, &url("slow"), Speed::RealTime);
     let fast = ffmpeg_push(&SHORT_GOP, &url("fast"), Speed::Max).finish(PUSH_LIMIT);
     assert!(fast.status.success(), "{}", fast.stderr);
@@ -109,6 +111,7 @@ fn a_push_over_rtmps_is_whole_and_played_over_https() {
     let slow = slow.finish(PUSH_LIMIT);
     assert!(slow.status.success(), "nobody is dropped: {}", slow.stderr);
     lossless::assert_whole(&SHORT_GOP, &finished(&server.index_url("slow")).url);
+    watch.finish();
 }
 
 #[test]

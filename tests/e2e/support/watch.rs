@@ -6,8 +6,8 @@ use super::playlist::{Entry, Media, Multivariant};
 use super::recording::join;
 use super::tswalk::Walker;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,18 @@ const FAULTS_MAX: usize = 30;
 /// A watcher at work in its own thread.
 pub(crate) struct Watch {
     stop: Arc<AtomicBool>,
+    place: Arc<Mutex<Place>>,
     thread: JoinHandle<Watcher>,
+}
+
+/// Where the server is.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+struct Place {
+    index: String,
+    /// It may be silent, or break off in the middle of an answer; what it does answer counts.
+    away: bool,
+    /// Counts what happened to it: what was asked before means nothing afterwards.
+    moves: usize,
 }
 
 /// What a watcher saw.
@@ -42,7 +53,7 @@ pub(crate) struct Followed {
     next: u64,
 }
 
-/// What a segment's URL stands for, for ever.
+/// What a segment's path stands for, for ever, wherever the server is.
 struct Known {
     number: u64,
     discontinuity_sequence: u64,
@@ -53,6 +64,9 @@ struct Known {
 #[derive(Default)]
 struct Watcher {
     began: Option<Instant>,
+    place: Arc<Mutex<Place>>,
+    /// As it was when this poll began.
+    here: Place,
     index: Option<String>,
     followed: Vec<Followed>,
     segments: BTreeMap<String, Known>,
@@ -63,20 +77,47 @@ impl Watch {
     /// Watches the multivariant playlist at `index` and all that it names.
     pub(crate) fn start(index: String) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
+        let place = Arc::new(Mutex::new(Place {
+            index,
+            ..Place::default()
+        }));
+        let (stopped, placed) = (stop.clone(), place.clone());
         let thread = std::thread::spawn(move || {
             let mut watcher = Watcher {
                 began: Some(Instant::now()),
+                place: placed,
                 ..Watcher::default()
             };
             while !stopped.load(Ordering::Relaxed) {
-                watcher.poll(&index);
+                watcher.poll();
                 std::thread::sleep(INTERVAL);
             }
-            watcher.poll(&index);
+            watcher.poll();
             watcher
         });
-        Self { stop, thread }
+        Self {
+            stop,
+            place,
+            thread,
+        }
+    }
+
+    /// The server is about to be stopped or killed: until it is [`back`](Self::back) nobody has to answer.
+    pub(crate) fn away(&self) {
+        let mut place = lock(&self.place);
+        place.away = true;
+        place.moves += 1;
+    }
+
+    /// The server runs again, and has the same playlist at `index`.
+    pub(crate) fn back(&self, index: String) {
+        let mut place = lock(&self.place);
+        let moves = place.moves + 1;
+        *place = Place {
+            index,
+            away: false,
+            moves,
+        };
     }
 
     /// Ends watching; fails if anything was wrong.
@@ -97,7 +138,31 @@ impl Watch {
     }
 }
 
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// What a media URL means on any port.
+fn path(url: &str) -> &str {
+    url.split_once("/hls/").map_or(url, |(_, path)| path)
+}
+
 impl Watcher {
+    /// The answer; a fault if there is none and the server was there all the time.
+    fn ask(&mut self, url: &str, otherwise: &str) -> Option<Reply> {
+        let reply = http::try_get(url);
+        if reply.is_none() && self.is_there() {
+            self.fault(url, otherwise);
+        }
+        reply
+    }
+
+    fn is_there(&self) -> bool {
+        !self.here.away && *lock(&self.place) == self.here
+    }
+
     fn fault(&mut self, url: &str, text: impl AsRef<str>) {
         if self.faults.len() < FAULTS_MAX {
             let seconds = self
@@ -108,27 +173,36 @@ impl Watcher {
         }
     }
 
-    fn poll(&mut self, index: &str) {
-        let Some(reply) = http::try_get(index) else {
-            return self.fault(index, "no answer");
+    fn poll(&mut self) {
+        self.here = lock(&self.place).clone();
+        let index = self.here.index.clone();
+        let Some(reply) = self.ask(&index, "no answer") else {
+            return;
         };
         if reply.status == 404 && self.index.is_none() {
             return;
         }
-        if let Some(text) = self.playlist_text(index, &reply) {
+        if let Some(text) = self.playlist_text(&index, &reply) {
             match Multivariant::parse(&text) {
-                Ok(parsed) => self.variant(index, &parsed),
-                Err(error) => self.fault(index, error),
+                Ok(parsed) => self.variant(&index, &parsed),
+                Err(error) => self.fault(&index, error),
             }
             self.index = Some(text);
         }
         for at in 0..self.followed.len() {
-            let url = self.followed[at].url.clone();
-            match http::try_get(&url) {
-                Some(reply) => self.version(at, &url, &reply),
-                None => self.fault(&url, "no answer"),
+            let url = self.on_this_port(&self.followed[at].url);
+            if let Some(reply) = self.ask(&url, "no answer") {
+                self.version(at, &url, &reply);
             }
         }
+    }
+
+    /// Where the server has now what it once had at `url`.
+    fn on_this_port(&self, url: &str) -> String {
+        let server = self.here.index.split_once("/hls/");
+        server.map_or(url.to_owned(), |(server, _)| {
+            format!("{server}/hls/{}", path(url))
+        })
     }
 
     fn playlist_text(&mut self, url: &str, reply: &Reply) -> Option<String> {
@@ -160,12 +234,17 @@ impl Watcher {
             }
         }
         let url = join(index, &multivariant.uri);
-        if self.followed.iter().any(|followed| followed.url == url) {
+        let known = |followed: &Followed| path(&followed.url) == path(&url);
+        if self.followed.iter().any(known) {
             return;
         }
-        let Some(reply) = http::try_get(&url).filter(|reply| reply.status == 200) else {
-            return self.fault(&url, "named by the multivariant playlist, but not there");
+        let Some(reply) = self.ask(&url, "named by the multivariant playlist, but no answer")
+        else {
+            return;
         };
+        if reply.status != 200 {
+            return self.fault(&url, "named by the multivariant playlist, but not there");
+        }
         match Media::parse(&String::from_utf8_lossy(&reply.body)) {
             Ok(media) => {
                 if media
@@ -216,7 +295,9 @@ impl Watcher {
         for fault in changes(&before, &media).into_iter().chain(instants(&media)) {
             self.fault(url, fault);
         }
-        self.segments(at, url, &media);
+        if !self.segments(at, url, &media) {
+            return;
+        }
         let followed = &mut self.followed[at];
         followed.versions += 1;
         followed.etag = etag.to_owned();
@@ -224,14 +305,15 @@ impl Watcher {
         followed.last = media;
     }
 
-    /// Each segment that is named is there at once, whole, and means what it meant before.
-    fn segments(&mut self, at: usize, url: &str, media: &Media) {
+    /// Each segment that is named is there at once, whole, and means what it meant before. False: the
+    /// server has gone meanwhile.
+    fn segments(&mut self, at: usize, url: &str, media: &Media) -> bool {
         let mut discontinuity_sequence = media.discontinuity_sequence;
         for (number, entry) in (media.media_sequence..).zip(&media.segments) {
             // The sequence counts the tags that were removed; the first segment's own is still here.
             discontinuity_sequence += u64::from(entry.discontinuity);
             let segment_url = join(url, &entry.uri);
-            if let Some(known) = self.segments.get(&segment_url) {
+            if let Some(known) = self.segments.get(path(&segment_url)) {
                 let same = known.number == number
                     && known.discontinuity_sequence == discontinuity_sequence
                     && known.lines == entry.lines;
@@ -241,26 +323,26 @@ impl Watcher {
                     self.fault(&segment_url, format!("was {then:?}, is {now:?}"));
                 }
             } else if !entry.gap {
-                let bytes = self.fetch(&segment_url);
+                let Some(bytes) = self.fetch(&segment_url) else {
+                    return self.is_there();
+                };
                 let known = Known {
                     number,
                     discontinuity_sequence,
                     lines: entry.lines.clone(),
                     bytes,
                 };
-                self.segments.insert(segment_url.clone(), known);
+                self.segments.insert(path(&segment_url).to_owned(), known);
             }
             if number >= self.followed[at].next {
                 self.walk(at, number, entry, &segment_url);
             }
         }
+        true
     }
 
-    fn fetch(&mut self, url: &str) -> Vec<u8> {
-        let Some(reply) = http::try_get(url) else {
-            self.fault(url, "named, but no answer");
-            return Vec::new();
-        };
+    fn fetch(&mut self, url: &str) -> Option<Vec<u8>> {
+        let reply = self.ask(url, "named, but no answer")?;
         if reply.status != 200 || reply.header("content-type") != "video/mp2t" {
             self.fault(
                 url,
@@ -281,17 +363,18 @@ impl Watcher {
                 ),
             );
         }
-        reply.body
+        Some(reply.body)
     }
 
     /// Reads the segment behind the ones that were read before.
     fn walk(&mut self, at: usize, number: u64, entry: &Entry, url: &str) {
         let followed = &mut self.followed[at];
-        if entry.discontinuity || number > followed.next {
+        // What is lost with a gap is missed in the packets' counters, too.
+        if entry.discontinuity || entry.gap || number > followed.next {
             followed.walker.discontinuity();
         }
         followed.next = number + 1;
-        let Some(known) = self.segments.get(url) else {
+        let Some(known) = self.segments.get(path(url)) else {
             return;
         };
         let walked = followed.walker.walk(&known.bytes);
@@ -302,18 +385,19 @@ impl Watcher {
 
     /// RFC 8216 §6.2.2: what left the window stays for those who still play it, unchanged.
     fn segments_linger(&mut self) {
-        for (url, known) in std::mem::take(&mut self.segments) {
-            match http::try_get(&url) {
-                Some(reply) if reply.status == 200 && reply.body == known.bytes => {}
-                Some(reply) => self.fault(
+        self.here = lock(&self.place).clone();
+        assert!(!self.here.away, "the server has to be back");
+        for (path, known) in std::mem::take(&mut self.segments) {
+            let url = self.on_this_port(&path);
+            let Some(reply) = self.ask(&url, "no answer") else {
+                continue;
+            };
+            if reply.status != 200 || reply.body != known.bytes {
+                let (status, len) = (reply.status, reply.body.len());
+                self.fault(
                     &url,
-                    format!(
-                        "is another now: status {}, {} bytes",
-                        reply.status,
-                        reply.body.len()
-                    ),
-                ),
-                None => self.fault(&url, "no answer"),
+                    format!("is another now: status {status}, {len} bytes"),
+                );
             }
         }
     }
