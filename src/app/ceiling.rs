@@ -6,10 +6,10 @@
 use crate::config::{self, Config};
 use crate::control::PLAYLIST_BYTES;
 use crate::net::{CONNECTION_BYTES, FREE_BYTES};
-use crate::pipeline::{BLOCK_BYTES, SEGMENT_BYTES_MAX};
+use crate::pipeline::BLOCK_BYTES;
 use crate::publish::GATHERED_MAX;
 use crate::store::disk::QUEUED_BYTES_MAX;
-use crate::{http, rtmp};
+use crate::{http, store};
 
 /// What does not depend on the settings: code and stacks, the catalog with its cache and the rows that
 /// wait for it (65,536), known channels (20,000), addresses that ask (200,000), viewers (1,000,000).
@@ -32,8 +32,7 @@ pub(super) fn terms(config: &Config) -> Vec<Term> {
     };
     let rtmp_connections = config.rtmp.connections_max as u64 + oss;
     let http_connections = config.http.connections_max as u64 + oss;
-    let a_publisher =
-        CONNECTION_BYTES + rtmp::SESSION_BYTES_MAX + 2 * (FREE_BYTES + BLOCK_BYTES) + GATHERED_MAX;
+    let a_publisher = CONNECTION_BYTES + 2 * (FREE_BYTES + BLOCK_BYTES) + GATHERED_MAX;
     let an_answer = http::ANSWER_BYTES_MAX as u64;
     let remote = !config.store.url.starts_with("file:");
     let uploads = if remote {
@@ -50,7 +49,7 @@ pub(super) fn terms(config: &Config) -> Vec<Term> {
             rtmp_connections.saturating_mul(a_publisher as u64),
         ),
         term("writes", QUEUED_BYTES_MAX as u64),
-        term("uploads", uploads.saturating_mul(SEGMENT_BYTES_MAX)),
+        term("uploads", uploads.saturating_mul(store::UPLOAD_PIECE)),
         term("segments", config.http.cache.0.saturating_mul(2)),
         term("playlists", PLAYLIST_BYTES * 2),
         term(
@@ -84,10 +83,13 @@ mod tests {
     #[test]
     fn the_readme_shows_the_sum_of_the_defaults() {
         let readme = include_str!("../../README.md");
-        for Term { what, bytes } in terms(&Config::default()) {
+        let terms = terms(&Config::default());
+        let sum = terms.iter().map(|term| term.bytes).sum();
+        let rows = { terms.iter() }.map(|term| (format!("`{}`", term.what), term.bytes));
+        for (what, bytes) in rows.chain([("in all".to_owned(), sum)]) {
             let row = readme
                 .lines()
-                .find(|line| line.starts_with(&format!("| `{what}` |")));
+                .find(|line| line.starts_with(&format!("| {what} |")));
             let row = row.unwrap_or_else(|| panic!("the README has no row for {what}"));
             let shown = format!("| {} |", bytes.div_ceil(1 << 20));
             assert!(row.ends_with(&shown), "{row}: it is {shown}");

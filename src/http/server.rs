@@ -8,6 +8,7 @@ use super::rate::Rate;
 use crate::clock;
 use crate::metrics;
 use crate::net::{Accepted, Listener, Nets, Progress};
+use crate::store::PIECE_LEN;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
@@ -28,14 +29,16 @@ use tower::ServiceExt;
 /// Header fields of one request; protects memory from requests that are all header.
 const HEADERS_MAX: usize = 64;
 /// Bytes that are read ahead of one HTTP/1 connection, which no header may exceed.
-const HEADER_LEN_MAX: usize = 32 * 1024;
+const HEADER_LEN_MAX: usize = 16 * 1024;
 /// Requests at one time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 64;
 /// Bytes of answers that one HTTP/2 stream may have copied and not sent.
 const STREAM_SEND_MAX: usize = 64 * 1024;
+/// Bytes of bodies that an HTTP/2 client may send before somebody reads them: no request has more.
+const WINDOW: u32 = 64 * 1024;
 /// What an answer under way holds beside a segment that is in memory anyway: what one stream may have
-/// copied, and a piece of what is read for it.
-pub const ANSWER_BYTES_MAX: usize = STREAM_SEND_MAX + 64 * 1024;
+/// copied, and a piece of what is read for it. Before that, the request and its body take no more.
+pub const ANSWER_BYTES_MAX: usize = STREAM_SEND_MAX + PIECE_LEN as usize;
 /// What a connection holds beside its answers: what is read ahead, what is written, its task.
 pub const CONNECTION_BYTES_MAX: usize = 2 * HEADER_LEN_MAX + 32 * 1024;
 /// Time between the pings that find out whether an HTTP/2 client is still there, and for the answer.
@@ -244,6 +247,8 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_LEN_MAX as u32)
         .max_send_buf_size(STREAM_SEND_MAX)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING);
     builder

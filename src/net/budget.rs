@@ -1,7 +1,7 @@
-//! How much all connections together may hold of what publishers send.
+//! How much all connections together may hold of what publishers send, and of what they are answered.
 //!
-//! A message is held from its first byte until what was made of it is on its way to the disk. Each
-//! connection may always hold a little; beyond that it holds what all share, and when that is used
+//! A message is held from its first byte until what was made of it is on its way to the disk, a reply until
+//! the peer has read it. Each connection may always hold a little; beyond that it holds what all share, and when that is used
 //! up whoever wants more has to go.
 
 use std::sync::Arc;

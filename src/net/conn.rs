@@ -24,8 +24,8 @@ const RETRY: Duration = Duration::from_millis(50);
 /// How long the last words may take, and how long the peer has to hang up after them.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// What a connection holds at most beside its session: what is read at once, answers, its task.
-pub const CONNECTION_BYTES: usize = room::BYTES + UNREAD_BYTES_MAX + (64 << 10);
+/// What a connection has at most beside what it is counted to hold: what is read at once, its task.
+pub const CONNECTION_BYTES: usize = room::BYTES + (64 << 10);
 
 /// How long a peer may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -162,7 +162,8 @@ impl Connection {
     /// The caller holds so many bytes of messages that it has taken.
     pub fn holds(&mut self, taken: usize) -> Result<(), Error> {
         let max = self.budget.max();
-        match self.share.hold(self.session.held().saturating_add(taken)) {
+        let held = self.session.held().saturating_add(self.unread);
+        match self.share.hold(held.saturating_add(taken)) {
             true => Ok(()),
             false => Err(Error::Memory { max }),
         }

@@ -49,4 +49,4 @@ pub use command::ConnectInfo;
 pub use error::{Error, ErrorKind, Fault};
 pub use event::{Config, Event, Message, PublishRequest, Refusal, Seed, Stage, StopCause};
 pub use message::{MessageKind, Payload, StreamId};
-pub use session::{SESSION_BYTES_MAX, Session};
+pub use session::Session;

@@ -5,6 +5,7 @@ use super::chunk::Writer;
 use super::command::Connect;
 use super::message::{StreamId, type_id};
 use bytes::{Bytes, BytesMut};
+use std::mem;
 
 /// Chunk stream of protocol control and user control messages (§5.3.1.1).
 const CSID_CONTROL: u8 = 2;
@@ -42,7 +43,8 @@ impl Output {
     }
 
     pub(super) fn take(&mut self) -> Option<Bytes> {
-        (!self.buffer.is_empty()).then(|| self.buffer.split().freeze())
+        // The room goes with it: most connections never say anything again.
+        (!self.buffer.is_empty()).then(|| mem::take(&mut self.buffer).freeze())
     }
 
     pub(super) fn window_ack_size(&mut self, size: u32) {

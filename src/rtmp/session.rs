@@ -36,10 +36,10 @@ const HELD_OVERHEAD: usize = 128;
 /// Smallest window of acknowledgements that is honoured; a window of 1 would cost a reply per read.
 const WINDOW_ACK_SIZE_MIN: u32 = 4096;
 
-/// What a session holds at most beside the bytes of messages: replies, and what happened.
-pub const SESSION_BYTES_MAX: usize = OUTPUT_BYTES_MAX + EVENTS_MAX * EVENT_LEN;
 /// Memory of an event, with its share of the queue's growth; a test compares.
 const EVENT_LEN: usize = 512;
+/// Room for events that a session keeps when all are taken: what an ordinary reading brings.
+const EVENTS_KEPT: usize = 32;
 
 /// One connection, from its first byte on.
 pub struct Session {
@@ -137,17 +137,22 @@ impl Session {
         let event = self.events.pop_front();
         if self.events.is_empty() {
             self.queued_bytes = 0;
+            // One burst of tiny messages must not cost memory for ever.
+            self.events.shrink_to(EVENTS_KEPT);
         }
         event
     }
 
-    /// Bytes of messages that are held: unfinished ones, those that wait for an answer, and those that
-    /// came with the last input.
+    /// Bytes that are held: of unfinished messages, of those that wait for an answer, of what came with
+    /// the last input and has not been taken, and of replies.
     pub fn held(&self) -> usize {
         let unfinished = self.reader.partial();
+        let events = self.events.len().saturating_mul(EVENT_LEN);
         unfinished
             .saturating_add(self.held_bytes)
             .saturating_add(self.queued_bytes)
+            .saturating_add(events)
+            .saturating_add(self.output.len())
     }
 
     /// What is to be sent, in one piece.

@@ -40,9 +40,9 @@ use std::time::SystemTime;
 
 /// Bytes of a local file that are read at once: each piece is one trip to the blocking threads,
 /// and what a slow reader of a large segment holds in memory.
-const PIECE_LEN: u64 = 256 * 1024;
+pub const PIECE_LEN: u64 = 128 * 1024;
 /// Bytes that are uploaded in one request, and what an upload holds in memory.
-const UPLOAD_PIECE: u64 = 8 << 20;
+pub const UPLOAD_PIECE: u64 = 8 << 20;
 
 /// A store of objects. Cheap to clone.
 #[derive(Clone)]

@@ -86,6 +86,24 @@ fn an_event_takes_no_more_than_is_counted() {
 }
 
 #[test]
+fn what_came_counts_until_it_is_taken_and_leaves_no_room_behind() {
+    let mut client = published("live", "cam");
+    let mut peer = served(&mut client);
+    assert_eq!(peer.session.held(), 0);
+    (0..1000).for_each(|_| client.media(8, 1, 0, b"a"));
+    client.control(4, &[0, 6, 0, 0, 0, 0]);
+    let input = mem::take(&mut client.out).into();
+    peer.session.handle_input(input).unwrap();
+    let replies = peer.session.output.len();
+    assert!(replies > 0);
+    assert_eq!(peer.session.held(), 1000 * (EVENT_LEN + 1) + replies);
+    peer.drain();
+    assert_eq!(peer.session.held(), 0);
+    assert!(peer.session.events.capacity() <= 2 * EVENTS_KEPT);
+    assert_eq!(peer.session.output.buffer.capacity(), 0);
+}
+
+#[test]
 fn a_session_is_the_same_in_any_split() {
     let bytes = like_ffmpeg();
     let whole = run(&bytes, || usize::MAX);
