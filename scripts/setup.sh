@@ -4,6 +4,8 @@
 #   setup.sh web     hls.js for the server's page, into web/vendor (the server builds and runs without it)
 #   setup.sh tests   the above, and what the tests drive: ffmpeg (Debian's and a newer one), Chromium, curl, openssl, PostgreSQL, SeaweedFS, the OSS SDK
 #   setup.sh bench   valgrind, which counts instructions for `make bench-check`
+#   setup.sh fuzz    a C++ compiler and cargo-fuzz, for `make fuzz`
+#   setup.sh deny    cargo-deny, for `make deny`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,8 +29,15 @@ main() {
     bench)
         packages valgrind:valgrind python3:python3
         ;;
+    fuzz)
+        packages c++:g++
+        cargo_tool fuzz
+        ;;
+    deny)
+        cargo_tool deny
+        ;;
     *)
-        sed -n '2,7s/^# \?//p' "$0" >&2
+        sed -n '2,9s/^# \?//p' "$0" >&2
         exit 2
         ;;
     esac
@@ -65,6 +74,14 @@ rust_components() {
             return 1
         }
     done
+}
+
+# A subcommand of cargo, built from source: some minutes, once.
+cargo_tool() {
+    cargo "$1" --version >/dev/null 2>&1 || cargo install "cargo-$1" --locked || {
+        echo "setup: missing: cargo-$1; please run: cargo install cargo-$1 --locked" >&2
+        return 1
+    }
 }
 
 npm_packages() {

@@ -5,8 +5,8 @@
 
 #![allow(clippy::disallowed_methods)] // Mutating goes on for a time.
 
-// Public in the fuzz crate, private here.
-#[allow(unreachable_pub, unused_imports)]
+// Public in the fuzz crate, private here, and not all of it is used.
+#[allow(unreachable_pub, unused_imports, dead_code)]
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
@@ -49,19 +49,6 @@ fn seeds_and_their_mutants_break_no_parser() {
             scope.spawn(move || mutate(name, *target, &seeds, Duration::from_secs_f64(seconds)));
         }
     });
-}
-
-/// Not a test: `scripts/fuzz.sh` begins with it.
-#[test]
-#[ignore = "writes fuzz/corpus"]
-fn seeds_are_written() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    for (name, _) in TARGETS {
-        fs::create_dir_all(root.join(name)).expect("fuzz/ can be written to");
-        for (nth, seed) in seeds::of(name).iter().enumerate() {
-            fs::write(root.join(name).join(format!("seed-{nth}")), seed).expect("written");
-        }
-    }
 }
 
 fn mutate(name: &str, target: Target, seeds: &[Vec<u8>], time: Duration) {

@@ -170,6 +170,17 @@ fn enhanced_tags() -> Vec<Tag> {
     bodies.enumerate().map(tag).collect()
 }
 
+/// Puts the inputs of a target where libFuzzer begins; what it finds is added beside them and stays out
+/// of git.
+pub fn write(target: &str) {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let folder = corpus.join(target);
+    std::fs::create_dir_all(&folder).expect("fuzz/ can be written to");
+    for (nth, seed) in of(target).iter().enumerate() {
+        std::fs::write(folder.join(format!("seed-{nth}")), seed).expect("fuzz/ can be written to");
+    }
+}
+
 /// Sound inputs for a target.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
     let tags = tags();
