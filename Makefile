@@ -31,8 +31,9 @@ setup:
 web:
 	scripts/setup.sh web
 
-# Licences, bans, sources and advisories of the dependencies; needs cargo-deny and, for advisories, the network.
+# Licences, bans, sources and, for which it needs the network, advisories of the dependencies; builds cargo-deny first.
 deny:
+	scripts/setup.sh deny
 	cargo deny check
 
 bench:
