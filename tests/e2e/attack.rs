@@ -140,6 +140,8 @@ fn honest_publishers_do_not_notice() {
         megabytes(peak),
         megabytes(ceiling),
     );
+    println!("its log: {:#?}", server.summary());
+    assert!(server.log_lines(" ERROR ").is_empty(), "nothing went wrong");
     assert!(peak < ceiling, "{peak} bytes of {ceiling}");
     assert!(late < LATE_MAX, "a playlist was late: {late:?}");
     assert!(server.stop(rustix::process::Signal::TERM).success());

@@ -3,6 +3,7 @@
 use super::process::{Running, millstream};
 use super::{http, wait_for};
 use rustix::process::Signal;
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -102,6 +103,17 @@ impl Server {
             .filter(|line| line.contains(text))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// What its log says, as an operator sums it up: how often each line came, without its values.
+    pub(crate) fn summary(&self) -> BTreeMap<String, usize> {
+        let mut lines = BTreeMap::new();
+        for line in self.running.stderr().lines() {
+            let words = line.split_whitespace().skip(1);
+            let words: Vec<_> = words.take_while(|word| !word.contains('=')).collect();
+            *lines.entry(words.join(" ")).or_default() += 1;
+        }
+        lines
     }
 
     /// Bytes of memory that it holds.
