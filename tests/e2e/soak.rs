@@ -3,6 +3,7 @@
 //!
 //! `MILLSTREAM_SOAK_MINUTES` makes it long and the crowd large; `scripts/soak-test.sh` sets it.
 
+use crate::support::browser::{Page, Playback, play};
 use crate::support::clips;
 use crate::support::playlist::{Media, Multivariant};
 use crate::support::process::{ffmpeg, run};
@@ -30,6 +31,16 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 const DESCRIPTORS_SLACK: usize = 6;
 /// Faults beyond these follow from them.
 const FAULTS_MAX: usize = 20;
+/// How long the browser stays with one channel.
+const PLAYED_S: u32 = 20;
+/// What hls.js tells of when publishers pause and jump: it had nothing to play for a while, and went on.
+const OF_PAUSES: [&str; 5] = [
+    "bufferStalledError",
+    "bufferNudgeOnStall",
+    "bufferSeekOverHole",
+    "stall",
+    "jump",
+];
 
 #[test]
 fn a_crowd_leaves_nothing_behind() {
@@ -49,6 +60,10 @@ fn a_crowd_leaves_nothing_behind() {
     let server = Server::start(data.path(), &settings);
     let (_, descriptors_before) = server.resources();
     let crowd = Arc::new(Crowd::new(&server, publishers));
+    let plays_until = std::time::Instant::now() + time;
+    let indexes = crowd.indexes.clone();
+    // A browser's player among the others, where there is time for one.
+    let player = minutes.map(|_| std::thread::spawn(move || zap(&indexes, plays_until)));
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -59,7 +74,6 @@ fn a_crowd_leaves_nothing_behind() {
 
     let seen = crowd.seen();
     eprintln!("{publishers} publishers, {viewers} viewers, {time:?}: {seen:#?}");
-    assert!(seen.faults.is_empty(), "{:#?}", seen.faults);
     for what in ["playlist versions", "segments fetched", "rude ends"] {
         assert!(
             seen.counts.get(what).is_some_and(|count| *count > 0),
@@ -88,10 +102,15 @@ fn a_crowd_leaves_nothing_behind() {
             memory >> 20
         );
     }
+    log_is_quiet(&server);
+    assert!(seen.faults.is_empty(), "{:#?}", seen.faults);
     if minutes.is_some_and(|minutes| minutes >= 5.0) {
         flat(&samples);
     }
-    log_is_quiet(&server);
+    if let Some(player) = player {
+        let played = player.join().expect("hls.js is content");
+        eprintln!("hls.js played {played:.0} s live");
+    }
     content(&server, publishers);
 }
 
@@ -124,7 +143,35 @@ fn log_is_quiet(server: &Server) {
     eprintln!("its log: {:#?}", server.summary());
 }
 
-/// ffmpeg plays what is left of some channels, over all their changes, without an error.
+/// Follows one channel after another with hls.js, as long as there is time; seconds that were played.
+fn zap(indexes: &[String], until: std::time::Instant) -> f64 {
+    let mut played = 0.0;
+    for index in indexes.iter().cycle() {
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        if left < Duration::from_secs(2 * u64::from(PLAYED_S)) {
+            break;
+        }
+        if http::try_get(index).is_some_and(|reply| reply.status == 200) {
+            let playback = play(&Page::Bare(index), PLAYED_S);
+            assert_content(index, &playback);
+            played += playback.progress;
+        }
+        std::thread::sleep(LOOK);
+    }
+    played
+}
+
+/// Whatever its publisher did: a player finds nothing wrong with what it is given.
+fn assert_content(index: &str, playback: &Playback) {
+    let forgiven = |error: &&serde_json::Value| {
+        let says = |key: &str| OF_PAUSES.contains(&error[key].as_str().unwrap_or_default());
+        error["fatal"] != true && (says("details") || says("what"))
+    };
+    let wrong: Vec<_> = playback.errors.iter().filter(|e| !forgiven(e)).collect();
+    assert!(wrong.is_empty(), "{index}: {wrong:#?}");
+}
+
+/// ffmpeg and hls.js play what is left of some channels, over all their changes, without an error.
 fn content(server: &Server, publishers: usize) {
     for nth in [0, publishers / 2] {
         let index = server.index_url(&name(nth));
@@ -141,6 +188,9 @@ fn content(server: &Server, publishers: usize) {
             output.status.success() && faults.is_empty(),
             "{index}: {faults:#?}"
         );
+        let playback = play(&Page::Bare(&index), PLAYED_S / 4);
+        assert_content(&index, &playback);
+        assert!(playback.decoded > 0, "{index}: {:#?}", playback.report);
     }
 }
 
