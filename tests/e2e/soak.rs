@@ -9,7 +9,7 @@ use crate::support::playlist::{Media, Multivariant};
 use crate::support::process::{ffmpeg, run};
 use crate::support::recording::join;
 use crate::support::server::Server;
-use crate::support::watch::{changes, instants};
+use crate::support::watch::{Clock, changes, instants};
 use crate::support::{http, wait_for};
 use bytes::Bytes;
 use millstream::cli::{self, PushError, Pusher};
@@ -404,7 +404,7 @@ impl Crowd {
             let faults = before
                 .iter()
                 .flat_map(|before| changes(before, &media))
-                .chain(instants(&media));
+                .chain(instants(&media, Clock::Pauses));
             faults.for_each(|fault| self.fault(&url, fault));
             if before.as_ref() != Some(&media) {
                 self.count("playlist versions");

@@ -292,7 +292,8 @@ impl Watcher {
             Err(error) => return self.fault(url, error),
         };
         let before = self.followed[at].last.clone();
-        for fault in changes(&before, &media).into_iter().chain(instants(&media)) {
+        let dates = instants(&media, Clock::Runs);
+        for fault in changes(&before, &media).into_iter().chain(dates) {
             self.fault(url, fault);
         }
         if !self.segments(at, url, &media) {
@@ -470,8 +471,19 @@ pub(crate) fn changes(before: &Media, after: &Media) -> Vec<String> {
     faults
 }
 
+/// What a publisher's clock does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Clock {
+    Runs,
+    /// It stands still now and then, and what comes later is dated anew.
+    Pauses,
+}
+
+/// Media that is less late than this is not dated anew.
+const PAUSE_MIN: f64 = 2.0;
+
 /// Program date times go with the media, and are of today.
-pub(crate) fn instants(media: &Media) -> Vec<String> {
+pub(crate) fn instants(media: &Media, clock: Clock) -> Vec<String> {
     let mut faults = Vec::new();
     for pair in media.segments.windows(2) {
         let (Some(this), Some(next)) = (pair[0].program_date_time, pair[1].program_date_time)
@@ -480,9 +492,13 @@ pub(crate) fn instants(media: &Media) -> Vec<String> {
         };
         let apart = (next - this).num_milliseconds() as f64 / 1000.0;
         let uri = &pair[1].uri;
+        let late = apart - pair[0].duration;
+        if clock == Clock::Pauses && late > PAUSE_MIN - TOLERANCE {
+            continue;
+        }
         if apart <= 0.0 {
             faults.push(format!("program date time goes back {apart} s at {uri}"));
-        } else if !pair[1].discontinuity && (apart - pair[0].duration).abs() > TOLERANCE {
+        } else if !pair[1].discontinuity && late.abs() > TOLERANCE {
             faults.push(format!(
                 "program date time of {uri} is {apart} s on, after {} s of media",
                 pair[0].duration
