@@ -732,23 +732,52 @@ mod tests {
         );
     }
 
+    /// A store in a cloud does all of it, and signs URLs.
+    async fn cloud_conforms(remote: &Remote) {
+        let store = Store::remote(remote).expect("a store");
+        conforms(&store).await;
+        arrives(&store).await;
+        fences(&store).await;
+        let object = "a/b/1/recording.jsonl";
+        let urls = SignedUrls::new(remote, std::time::Duration::from_secs(60)).await;
+        let url = urls.expect("it signs").sign(object, signed::Ask::Get).await;
+        let mut curl = std::process::Command::new("curl");
+        let output = curl.args(["-s", "-f", &url.expect("a URL")]).output();
+        assert_eq!(output.expect("curl is there").stdout, b"{}\n");
+        store.delete_all(&[object.to_owned()]).await.expect("gone");
+        let gone = store.get(object).await;
+        assert!(matches!(gone, Err(Error::NotFound { .. })), "{gone:?}");
+    }
+
+    fn variable(name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
     /// SeaweedFS, started by `scripts/s3-test.sh`, which sets where it is.
     #[tokio::test]
     #[ignore = "needs an S3 server: run scripts/s3-test.sh"]
     async fn s3_conforms() {
-        let var = |name: &str| std::env::var(name).ok();
-        let remote = Remote {
-            url: format!("s3://{}/conformance", var("S3_BUCKET").expect("a bucket")),
-            endpoint: var("S3_ENDPOINT"),
+        let bucket = variable("S3_BUCKET").expect("a bucket");
+        cloud_conforms(&Remote {
+            url: format!("s3://{bucket}/conformance"),
+            endpoint: variable("S3_ENDPOINT"),
             region: Some("us-east-1".to_owned()),
             path_style: true,
-            access_key_id: var("S3_KEY"),
-            secret_access_key: var("S3_SECRET"),
-        };
-        let store = Store::remote(&remote).expect("a store");
-        conforms(&store).await;
-        arrives(&store).await;
-        fences(&store).await;
+            access_key_id: variable("S3_KEY"),
+            secret_access_key: variable("S3_SECRET"),
+        })
+        .await;
+    }
+
+    /// Azurite, started by `scripts/az-test.sh`; or any store that the usual variables let us into.
+    #[tokio::test]
+    #[ignore = "needs a store: run scripts/az-test.sh, or set STORE_URL to gs://… or az://…"]
+    async fn another_cloud_conforms() {
+        cloud_conforms(&Remote {
+            url: variable("STORE_URL").expect("a URL"),
+            ..Remote::default()
+        })
+        .await;
     }
 
     #[test]
