@@ -6,7 +6,7 @@
 //! own index, so it makes no difference whether this process wrote it or one that was killed.
 
 use super::events::Event;
-use super::journal::Line;
+use super::journal::{Line, compact, trim_of};
 use super::shelf::{Playlists, is_behind};
 use super::{Control, Inner};
 use crate::catalog::{Entry, SegmentRow};
@@ -99,6 +99,12 @@ impl Follower for Confirmed {
     fn settled(&mut self, index: &[u8]) -> Vec<Published> {
         let playlists = self.playlists.as_mut();
         playlists.map_or_else(Vec::new, |playlists| playlists.settled(index))
+    }
+
+    fn index(&self, text: Vec<u8>) -> (Vec<u8>, u64) {
+        let text = compact(&text).unwrap_or(text);
+        let before = trim_of(&text).map_or(0, |trim| trim.before);
+        (text, before)
     }
 
     fn is_behind(&self, ours: &Published, theirs: &[u8]) -> bool {

@@ -16,6 +16,7 @@ use super::{Control, Error};
 use crate::catalog::{Candidate, SegmentRow, Usage};
 use crate::clock;
 use crate::id::ChannelId;
+use crate::store::Spool;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -193,7 +194,10 @@ impl Retention {
     /// What comes in until what expires now is gone.
     fn ahead(&self, bytes_per_s: u64, usage: Usage, channel: Option<&ChannelId>) -> u64 {
         let grace_ms = self.grace_ms(channel, usage.target_duration_s);
-        let rounds = 2 * self.settings().interval + Duration::from_secs(1);
+        let spool = self.control.disk().spool();
+        // The store's index has to say it first.
+        let index = spool.map_or(Duration::ZERO, Spool::index_interval);
+        let rounds = 2 * self.settings().interval + index + Duration::from_secs(1);
         let until_ms = u64::try_from(grace_ms).unwrap_or(0) + rounds.as_millis() as u64;
         bytes_per_s.saturating_mul(until_ms) / 1000
     }

@@ -83,9 +83,12 @@ impl Playlists {
     }
 }
 
-/// Whether `theirs`, found in the store in the place of `ours`, a playlist of `key`, is ahead of it:
-/// a multivariant playlist that names a newer recording, or a media playlist that goes on further.
+/// Whether `theirs`, found in the store in the place of `ours`, a playlist or the index of `key`, is
+/// ahead of it: a multivariant playlist that names a newer recording, or another that goes on further.
 pub(super) fn is_behind(key: &RecordingKey, ours: &Published, theirs: &[u8]) -> bool {
+    if ours.object == key.journal() {
+        return told(theirs) > told(&ours.text);
+    }
     let of_channel = ours.object == MediaPath::Index(key.channel.clone()).to_string();
     match of_channel {
         true => named_by(theirs).is_some_and(|named| named > key.recording),
@@ -110,6 +113,12 @@ pub(super) fn named_by(playlist: &[u8]) -> Option<RecordingId> {
     let text = std::str::from_utf8(playlist).ok()?;
     let uri = text.lines().find(|line| !line.starts_with('#'))?;
     uri.split('/').next()?.parse().ok()
+}
+
+/// The last segment of an index, and whether it is over. What has expired may be gone from it.
+fn told(index: &[u8]) -> (Option<u64>, bool) {
+    let last = Index::ends(index).last().map(|(number, _)| *number);
+    (last, Index::parse(index).ended)
 }
 
 /// The number after the last segment of a media playlist, and whether it is over.

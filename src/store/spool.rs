@@ -78,8 +78,11 @@ pub trait Follower: Send + Sync {
     fn current(&mut self) -> Vec<Published>;
     /// The playlists of a recording that is over, from its whole index.
     fn settled(&mut self, index: &[u8]) -> Vec<Published>;
-    /// Whether `theirs`, which the store has under the name of `ours`, is ahead of it: then `ours`
-    /// is not written.
+    /// The index as the store keeps it, without what nobody needs any more, and the number of its first
+    /// segment that has not expired.
+    fn index(&self, text: Vec<u8>) -> (Vec<u8>, u64);
+    /// Whether `theirs`, which the store has under the name of `ours`, a playlist or an index, is ahead
+    /// of it: then `ours` is not written.
     fn is_behind(&self, ours: &Published, theirs: &[u8]) -> bool;
     /// Confirmed segments of a running recording that stay for live viewers.
     fn keep(&self) -> usize;
@@ -149,6 +152,10 @@ struct State {
     stays: usize,
     /// Its last objects are being written: nothing is added to its index any more.
     leaving: bool,
+    /// By the index in the store segments before this number have expired, as far as this process knows.
+    indexed_before: u64,
+    /// Somebody waits for the index in the store.
+    index_wanted: bool,
 }
 
 /// Whether a recording is in the spool.
@@ -309,6 +316,26 @@ impl Spool {
     pub fn is_leaving(&self, key: &RecordingKey) -> bool {
         let shipment = self.0.shipments().get(&key.folder()).cloned();
         shipment.is_some_and(|shipment| shipment.lock().leaving)
+    }
+
+    /// Whether the store's own index says that segments before this number have expired; if not, it
+    /// will soon. Of a recording that is not here whoever asks can tell himself.
+    pub fn has_indexed(&self, key: &RecordingKey, before: u64) -> bool {
+        let Some(shipment) = self.0.shipments().get(&key.folder()).cloned() else {
+            return true;
+        };
+        let mut state = shipment.lock();
+        let has = state.indexed_before >= before;
+        if !has && !state.index_wanted {
+            state.index_wanted = true;
+            shipment.wake.notify_one();
+        }
+        has
+    }
+
+    /// The index of a running recording is rewritten in the store at most this often.
+    pub fn index_interval(&self) -> Duration {
+        self.0.settings.index_interval
     }
 
     /// The first segment of a recording that is still here, confirmed or not, if there is one; `None`

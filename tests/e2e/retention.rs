@@ -10,6 +10,7 @@ use crate::support::server::Server;
 use crate::support::wait_for;
 use crate::support::watch::Watch;
 use crate::support::weed::Weed;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -128,6 +129,40 @@ fn is_there(weed: &Weed, name: &str) -> bool {
         .any(|(object, _)| object.starts_with(name))
 }
 
+/// The bucket's own index of a recording names nothing that is gone already.
+fn index_is_true(weed: &Weed, folder: &str) {
+    let there: BTreeSet<String> = weed.list().into_iter().map(|(object, _)| object).collect();
+    // Named after they were listed: what comes in meanwhile does not count.
+    let url = weed.public_url(&format!("{folder}/recording.jsonl"));
+    let Some(reply) = http::try_get(&url).filter(|reply| reply.status == 200) else {
+        return;
+    };
+    let text = reply.text();
+    let lines = text
+        .lines()
+        .map(|line| -> serde_json::Value { serde_json::from_str(line).expect("lines of JSON") });
+    let lines: Vec<_> = lines.collect();
+    let before = lines
+        .iter()
+        .filter_map(|line| line["expired"]["before"].as_u64());
+    let before = before.max().unwrap_or(0);
+    let object = |number: u64| format!("{folder}/{:04}/{number:08}.ts", number / 4_096);
+    let is_segment = |one: &&String| one.starts_with(folder) && one.ends_with(".ts");
+    let newest = there.iter().rfind(is_segment);
+    for number in lines
+        .iter()
+        .filter_map(|line| line["segment"]["number"].as_u64())
+    {
+        let object = object(number);
+        let is_old = newest.is_some_and(|newest| object <= *newest);
+        let gone = number >= before && is_old && !there.contains(&object);
+        assert!(
+            !gone,
+            "the index names {object}, before it {before} are gone"
+        );
+    }
+}
+
 /// The folder of a channel's newest recording.
 fn folder_of(server: &Server, name: &str) -> String {
     let (url, _) = vod(&server.index_url(name));
@@ -147,6 +182,7 @@ fn a_bucket_stays_under_its_limit_and_its_playlists_follow() {
         ("hls.segment_duration", "1s"),
         ("hls.reconnect_window", "2s"),
         ("retention.bytes", "1MiB"),
+        ("store.index_interval", "1s"),
     ]);
     let mut server = Server::start(folder.path(), &settings);
     let limit = 1 << 20;
@@ -177,6 +213,7 @@ fn a_bucket_stays_under_its_limit_and_its_playlists_follow() {
         trimmed |= whole.is_some_and(|whole| whole.media_sequence > 0);
         all_in_the_bucket(&weed, &format!("{old}/media.m3u8"));
         all_in_the_bucket(&weed, &format!("{new}/media.m3u8"));
+        index_is_true(&weed, &new);
         std::thread::sleep(Duration::from_millis(100));
     }
     println!("at most {most} bytes in the bucket under a limit of {limit}");

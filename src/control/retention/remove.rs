@@ -49,6 +49,12 @@ impl Retention {
     /// Removes what is due; false if something of it has to wait.
     async fn remove(&self, due: &Due) -> Result<bool, Error> {
         let catalog = self.control.catalog();
+        // Whoever has lost the spool has the store's own index, which is to name nothing that is gone.
+        let before = u64::try_from(due.numbers.end).unwrap_or(0);
+        let spool = self.control.disk().spool();
+        if spool.is_some_and(|spool| !spool.has_indexed(&due.key, before)) {
+            return Ok(false);
+        }
         self.ensure_line(due).await?;
         loop {
             let per_second = self.settings().deletes_per_second.max(1);

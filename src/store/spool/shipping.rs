@@ -20,6 +20,8 @@ const UPLOADS_PER_RECORDING: usize = 4;
 /// The index in the store is rewritten only after so many times its own size in media: an object
 /// store cannot append, and so it costs at most a 64th of the traffic.
 const MEDIA_PER_INDEX: u64 = 64;
+/// The same while expired objects wait for the index to say so.
+const MEDIA_PER_WANTED_INDEX: u64 = 8;
 
 /// The task of one recording.
 pub(super) struct Shipping {
@@ -30,8 +32,10 @@ pub(super) struct Shipping {
     told_len: u64,
     /// Objects beside the segments, as they were written last.
     written: HashMap<String, Written>,
-    /// Length of the index in the store.
+    /// Length of the index up to which the store has it.
     indexed_len: u64,
+    /// Length of what the store has of it.
+    stored_len: u64,
     indexed_at: Instant,
     /// Media confirmed since then.
     media_since: u64,
@@ -52,6 +56,7 @@ impl Shipping {
             told_len: 0,
             written: HashMap::new(),
             indexed_len: 0,
+            stored_len: 0,
             indexed_at: clock::monotonic(),
             media_since: 0,
         }
@@ -200,7 +205,8 @@ impl Shipping {
 
     async fn put_changed(&mut self, follower: &dyn Follower, all: Vec<Published>) {
         for published in all {
-            let mut written = self.take_written(&published.object);
+            let known = self.written.remove(&published.object);
+            let mut written = known.unwrap_or_else(|| self.unknown(&published.object));
             if written.text != published.text {
                 let is_ahead = |theirs: &[u8]| follower.is_behind(&published, theirs);
                 let put = self.spool.0.put(&published, &mut written.known, is_ahead);
@@ -212,25 +218,31 @@ impl Shipping {
         }
     }
 
-    /// What is known of an object. Those in the folder of a recording that this process has begun
-    /// are not there before it writes them.
-    fn take_written(&mut self, object: &str) -> Written {
+    /// What is known of an object that this task has not written. Those in the folder of a recording
+    /// that this process has begun are not there before it writes them.
+    fn unknown(&self, object: &str) -> Written {
         let ours = object.starts_with(&self.shipment.key.folder());
         let fresh = ours && !self.shipment.lock().resumed;
-        self.written.remove(object).unwrap_or_else(|| Written {
+        Written {
             text: Bytes::new(),
             known: match fresh {
                 true => Known::Absent,
                 false => Known::Nothing,
             },
-        })
+        }
     }
 
     fn index_is_behind(&self) -> bool {
-        let confirmed = self.confirmed_len();
-        let first = self.indexed_len == 0;
-        let worth = self.media_since >= MEDIA_PER_INDEX * confirmed;
-        confirmed > self.indexed_len && (first || worth)
+        let (confirmed, wanted) = {
+            let state = self.shipment.lock();
+            (state.confirmed_len, state.index_wanted)
+        };
+        let times = match wanted {
+            true => MEDIA_PER_WANTED_INDEX,
+            false => MEDIA_PER_INDEX,
+        };
+        // The first one is worth it in any case.
+        confirmed > self.indexed_len && self.media_since >= times * self.stored_len
     }
 
     fn until_index(&self) -> Duration {
@@ -241,27 +253,43 @@ impl Shipping {
     async fn write_index(&mut self) {
         let len = self.confirmed_len();
         match self.read_index(0, len).await {
-            Ok(text) => {
-                let published = Published {
-                    object: self.shipment.key.journal(),
-                    text: text.into(),
-                    max_age_s: 0,
-                };
-                let mut written = self.take_written(&published.object);
-                // It only grows.
-                let is_ahead = |theirs: &[u8]| theirs.len() > published.text.len();
-                let put = self.spool.0.put(&published, &mut written.known, is_ahead);
-                if !put.await {
-                    tracing::error!(recording = %self.shipment.key, "the index in the store is longer than ours: another server writes this recording");
-                }
-                // The text itself is not kept: a day's is megabytes.
-                self.written.insert(published.object, written);
-                self.indexed_len = len;
-                self.media_since = 0;
-            }
+            Ok(text) => self.put_index(text, len).await,
             Err(error) => self.complain(&error),
         }
         self.indexed_at = clock::monotonic();
+    }
+
+    async fn put_index(&mut self, text: Vec<u8>, len: u64) {
+        let follower = self.follower.as_deref();
+        let (text, expired_before) = match follower {
+            Some(follower) => follower.index(text),
+            None => (text, 0),
+        };
+        let stored_len = text.len() as u64;
+        let published = Published {
+            object: self.shipment.key.journal(),
+            text: text.into(),
+            max_age_s: 0,
+        };
+        let is_ahead = |theirs: &[u8]| match follower {
+            Some(follower) => follower.is_behind(&published, theirs),
+            None => theirs.len() > published.text.len(),
+        };
+        let known = self.written.remove(&published.object);
+        let mut written = known.unwrap_or_else(|| self.unknown(&published.object));
+        let put = self.spool.0.put(&published, &mut written.known, is_ahead);
+        if put.await {
+            let mut state = self.shipment.lock();
+            state.indexed_before = expired_before;
+            state.index_wanted = false;
+        } else {
+            tracing::error!(recording = %self.shipment.key, "the index in the store goes on further than ours: another server writes this recording");
+        }
+        // The text itself is not kept: a day's is megabytes.
+        self.written.insert(published.object, written);
+        self.indexed_len = len;
+        self.stored_len = stored_len;
+        self.media_since = 0;
     }
 
     /// Everything is confirmed: the index and the playlists are settled, and the spool forgets.

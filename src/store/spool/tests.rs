@@ -75,6 +75,10 @@ impl Follower for Lines {
         vec![self.publish(vod, text), self.index()]
     }
 
+    fn index(&self, text: Vec<u8>) -> (Vec<u8>, u64) {
+        (text, 0)
+    }
+
     fn is_behind(&self, ours: &Published, theirs: &[u8]) -> bool {
         match ours.object.ends_with("index.m3u8") {
             true => theirs > &ours.text[..],
