@@ -2,6 +2,8 @@
 //!
 //! What was read is kept, bounded by bytes; many readers of one recording cause one reading.
 
+mod growing;
+
 use super::journal::Index;
 use super::recording::{Recent, Recording};
 use crate::clock;
@@ -10,13 +12,18 @@ use crate::key::RecordingKey;
 use crate::playlist::{Document, Freshness, vod};
 use crate::store::{self, Spool, Store};
 use bytes::Bytes;
+use growing::Growing;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Memory for playlists of recordings that are over.
-pub const PLAYLIST_BYTES: u64 = 64 << 20;
+const SETTLED_BYTES: u64 = 64 << 20;
+/// Memory for whole playlists of recordings that still grow, and for recordings in the spool.
+const GROWING_BYTES: u64 = 32 << 20;
+/// Memory for playlists in all.
+pub const PLAYLIST_BYTES: u64 = SETTLED_BYTES + 2 * GROWING_BYTES;
 /// What one is expected to take; only sizes the tables.
 const PLAYLIST_BYTES_TYPICAL: u64 = 32 << 10;
 /// Channels whose newest recording is remembered.
@@ -34,6 +41,10 @@ pub(super) struct Archive {
     spool: Option<Spool>,
     window_segments: usize,
     recordings: Cache<RecordingKey, Arc<Archived>, ByText>,
+    /// Recordings that are over and have not left the spool.
+    spooled: Growing<Arc<Archived>>,
+    /// The whole playlists of recordings that are being made.
+    growing: Growing<Document>,
     newest: Cache<ChannelId, (Instant, Option<RecordingKey>)>,
 }
 
@@ -46,6 +57,7 @@ pub(super) struct Archived {
 }
 
 /// Why there is nothing to keep.
+#[derive(Debug)]
 enum Miss {
     NotThere,
     Store(store::Error),
@@ -62,21 +74,39 @@ struct ByText;
 
 impl Weighter<RecordingKey, Arc<Archived>> for ByText {
     fn weight(&self, _: &RecordingKey, archived: &Arc<Archived>) -> u64 {
-        const OVERHEAD: u64 = 512;
-        let texts = archived.vod.text().len() + archived.media.text().len();
+        archived.bytes()
+    }
+}
+
+/// How much memory something takes.
+trait Weigh {
+    fn bytes(&self) -> u64;
+}
+
+impl Weigh for Document {
+    fn bytes(&self) -> u64 {
+        const OVERHEAD: u64 = 256;
         // A text may come to be held compressed as well.
-        OVERHEAD + 2 * texts as u64
+        OVERHEAD + 2 * self.text().len() as u64
+    }
+}
+
+impl Weigh for Arc<Archived> {
+    fn bytes(&self) -> u64 {
+        self.vod.bytes() + self.media.bytes()
     }
 }
 
 impl Archive {
     pub(super) fn new(store: Store, spool: Option<Spool>, window_segments: usize) -> Self {
-        let typical = usize::try_from(PLAYLIST_BYTES / PLAYLIST_BYTES_TYPICAL).unwrap_or(CHANNELS);
+        let typical = usize::try_from(SETTLED_BYTES / PLAYLIST_BYTES_TYPICAL).unwrap_or(CHANNELS);
         Self {
             store,
             spool,
             window_segments,
-            recordings: Cache::with_weighter(typical, PLAYLIST_BYTES, ByText),
+            recordings: Cache::with_weighter(typical, SETTLED_BYTES, ByText),
+            spooled: Growing::new(GROWING_BYTES),
+            growing: Growing::new(GROWING_BYTES),
             newest: Cache::new(CHANNELS),
         }
     }
@@ -86,8 +116,8 @@ impl Archive {
         &self,
         key: &RecordingKey,
     ) -> Result<Option<Arc<Archived>>, store::Error> {
-        if let Some((text, confirmed)) = self.in_spool(key).await {
-            return Ok(self.unconfirmed(key, text, confirmed).await);
+        if let Some(spooled) = self.unconfirmed(key).await? {
+            return Ok(Some(spooled));
         }
         let read = async { self.read(key).await?.ok_or(Miss::NotThere) };
         match self.recordings.get_or_insert_async(key, read).await {
@@ -108,25 +138,24 @@ impl Archive {
     }
 
     /// A recording that is over and not yet confirmed: its last live playlist stands, and the whole
-    /// one still grows.
-    async fn unconfirmed(
-        &self,
-        key: &RecordingKey,
-        text: Bytes,
-        confirmed: usize,
-    ) -> Option<Arc<Archived>> {
-        let key = key.clone();
+    /// one still grows. `None` if it is not in the spool.
+    async fn unconfirmed(&self, key: &RecordingKey) -> Result<Option<Arc<Archived>>, store::Error> {
+        if self.spool.is_none() {
+            return Ok(None);
+        }
         let window_segments = self.window_segments;
-        off_thread(move || {
-            let recording = Recording::from_index(key, window_segments, &Index::parse(&text));
+        let of = key.clone();
+        let render = move |text: Bytes, confirmed| {
+            let recording = Recording::from_index(of, window_segments, &Index::parse(&text));
             Some(Arc::new(Archived {
                 index: recording.index()?,
                 media: recording.media()?,
                 recent: recording.recent()?,
                 vod: event(text.get(..confirmed).unwrap_or_default()),
             }))
-        })
-        .await
+        };
+        let index = async { Ok(self.in_spool(key).await) };
+        self.spooled.get(key, index, render).await
     }
 
     /// The whole index of a recording, and the length up to which the store has confirmed it: the
@@ -150,18 +179,13 @@ impl Archive {
         &self,
         key: &RecordingKey,
     ) -> Result<Option<Document>, store::Error> {
-        let text = match self.in_spool(key).await {
-            Some((text, confirmed)) => text.slice(..confirmed),
-            None => match found(self.store.get(&key.journal()).await)? {
-                Some(text) => text,
-                None => return Ok(None),
-            },
+        let render = |text: Bytes, confirmed| {
+            let text = text.get(..confirmed).unwrap_or_default();
+            let is_segment = |line: &[u8]| line.starts_with(b"{\"segment\"");
+            let any = text.split(|byte| *byte == b'\n').any(is_segment);
+            any.then(|| event(text))
         };
-        let is_segment = |line: &[u8]| line.starts_with(b"{\"segment\"");
-        if !text.split(|byte| *byte == b'\n').any(is_segment) {
-            return Ok(None);
-        }
-        Ok(off_thread(move || Some(event(&text))).await)
+        self.growing.get(key, self.index(key), render).await
     }
 
     /// The newest recording of a channel that has segments, beside the one that is being `made`:
@@ -190,6 +214,8 @@ impl Archive {
     /// A recording has lost segments.
     pub(super) fn forget_recording(&self, key: &RecordingKey) {
         self.recordings.remove(key);
+        self.spooled.forget(key);
+        self.growing.forget(key);
         self.forget(&key.channel);
     }
 
