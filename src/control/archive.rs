@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// Memory for playlists of recordings that are over.
 const SETTLED_BYTES: u64 = 64 << 20;
 /// Memory for whole playlists of recordings that still grow, and for recordings in the spool.
-const GROWING_BYTES: u64 = 32 << 20;
+const GROWING_BYTES: u64 = 16 << 20;
 /// Memory for playlists in all.
 pub const PLAYLIST_BYTES: u64 = SETTLED_BYTES + 2 * GROWING_BYTES;
 /// What one is expected to take; only sizes the tables.
