@@ -73,7 +73,9 @@ def servers():
 
     def millstream(d, port, http):
         return [MILLSTREAM, "serve", "--set", f"data_dir={d}", "--set", f"rtmp.listen=127.0.0.1:{port}",
-                "--set", f"http.listen=127.0.0.1:{http}", "--set", "auth.publish=open", "--set", "log.level=warn"]
+                "--set", f"http.listen=127.0.0.1:{http}", "--set", "auth.publish=open", "--set", "log.level=warn",
+                # All the load comes from one address.
+                "--set", "rtmp.connections_per_address=2000", "--set", "http.requests_per_address=0"]
 
     def ffmpeg(d, port, _):
         (d / "hls" / str(port)).mkdir(parents=True)
