@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Room for muxed bytes: what does not fit is handed over before the part ends. Bounds a session's
 /// memory, and the same room is used again once its bytes are written.
-pub const BLOCK_BYTES: usize = 64 << 10;
+pub const BLOCK_BYTES: usize = 32 << 10;
 /// Length of a segment: one that grows beyond it is cut without a key frame. At 200 Mbit/s it holds ten
 /// seconds.
 pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;

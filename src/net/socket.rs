@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 /// Time between two readings at a beat: what is received waits in the kernel for at most this.
-const BEAT: Duration = Duration::from_millis(100);
+const BEAT: Duration = Duration::from_millis(150);
 /// Connections read at so many different times within a beat, or all would want the processor at once.
 const PHASES: usize = 8;
 /// Publishers from which on it pays to read at a beat. Fewer cost nothing worth saving.

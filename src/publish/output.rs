@@ -11,8 +11,9 @@ use crate::store::disk::{WriteError, Writer};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Bytes of a part that are gathered before they go to the disk; protects memory where parts are large.
-pub const GATHERED_MAX: usize = 256 << 10;
+/// Bytes of a part that are gathered before they go to the disk. At 3 Mbit/s a part has 190 KB: in three
+/// writes instead of one it costs no more processor time and half the memory.
+pub const GATHERED_MAX: usize = 64 << 10;
 
 /// Where the effects of one session go.
 pub(super) struct Output {
