@@ -1,6 +1,21 @@
 //! Names that came from outside and were parsed: hubs, channels, recordings, sessions.
 //!
 //! A value of these types is safe in a path, a URL, a playlist and a log line; nobody checks again.
+#![warn(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -141,16 +156,17 @@ fn instant_of(id: &str) -> Option<i64> {
     }
     let (seconds, millis) = stamp.split_at(15);
     let at = chrono::NaiveDateTime::parse_from_str(seconds, "%Y%m%dT%H%M%S").ok()?;
-    Some(at.and_utc().timestamp_millis() + millis.parse::<i64>().ok()?)
+    at.and_utc()
+        .timestamp_millis()
+        .checked_add(millis.parse().ok()?)
 }
 
 fn check(name: &str, what: &'static str, levels: bool) -> Result<(), NameError> {
     if name.len() > NAME_LEN_MAX {
         return Err(NameError::TooLong { what });
     }
-    let mut depth = 0;
+    let depth = name.split('/').count();
     for level in name.split('/') {
-        depth += 1;
         if level.is_empty() {
             return Err(NameError::Empty { what });
         }

@@ -13,6 +13,21 @@
 //!         /hls/{hub}/{channel}/{recording}/vod.m3u8        all of it
 //!         /hls/ + object                                   segment
 //! ```
+#![warn(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
 
 use crate::id::{ChannelId, ChannelName, HubName, RecordingId};
 use std::fmt;

@@ -4,6 +4,21 @@
 //! the bytes of a segment, then the segment, and only then may anybody hear of it. Whoever carries
 //! the effects out (a live session, the offline packager, a test) gets the same bytes for the same
 //! tags. A few more than 500 lines: the order of effects is seen only where all of them are made.
+#![warn(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
 
 mod dates;
 mod held;
@@ -140,7 +155,7 @@ impl Pipeline {
         body: Rope,
         now: WallTime,
     ) -> Result<(), flv::Error> {
-        self.stats.bytes += body.len() as u64;
+        add(&mut self.stats.bytes, body.len());
         let demuxed = self.demuxer.push(kind, timestamp_ms, body)?;
         if let Some(reason) = demuxed.dropped {
             self.drop_frame(&reason.to_string());
@@ -257,7 +272,7 @@ impl Pipeline {
             return Vec1::One(arrival(placed, sample.data));
         }
         let split = sample.units.iter().enumerate().map(|(nth, unit)| {
-            let later = Duration::from_samples(nth as i64 * i64::from(per_frame), rate);
+            let later = Duration::from_samples((nth as i64).saturating_mul(per_frame.into()), rate);
             let placed = Placed {
                 pts: placed.pts + later,
                 dts: placed.dts + later,
@@ -348,7 +363,7 @@ impl Pipeline {
                 muxer.set_tracks(tracks.clone());
             }
             self.effects.push_back(Effect::Tracks(tracks));
-            self.stats.discontinuities += 1;
+            add(&mut self.stats.discontinuities, 1);
             self.begin_segment(&arrival, at, true, now);
         } else if switched {
             muxer.set_tracks(tracks.clone());
@@ -424,7 +439,7 @@ impl Pipeline {
             Cut::Gap => {
                 self.end_segment(arrival.end_before.unwrap_or(at));
                 self.dates.clear();
-                self.stats.discontinuities += 1;
+                add(&mut self.stats.discontinuities, 1);
                 if let State::Running { muxer, .. } = &mut self.state {
                     muxer.discontinuity();
                 }
@@ -446,7 +461,7 @@ impl Pipeline {
         let leads = tracks.video.is_none() || arrival.frame.kind == TrackKind::Video;
         let independent = arrival.independent && leads;
         if !independent {
-            self.stats.forced_cuts += 1;
+            add(&mut self.stats.forced_cuts, 1);
         }
         let start = self.segmenter.earliest(at);
         let not_before = self.begin.not_before.unwrap_or(now);
@@ -461,7 +476,7 @@ impl Pipeline {
         self.segmenter.begin(opening);
         let before = self.out.len();
         muxer.start_segment(&mut self.out);
-        self.segmenter.wrote(self.out.len() - before);
+        self.segmenter.wrote(self.out.len().saturating_sub(before));
     }
 
     fn mux(&mut self, frame: &Frame) {
@@ -470,17 +485,18 @@ impl Pipeline {
         };
         match frame.kind {
             TrackKind::Video => {
-                self.stats.video_frames += 1;
+                add(&mut self.stats.video_frames, 1);
                 if frame.key {
                     let before = self.stats.last_key.replace(frame.pts);
                     self.stats.key_interval = before.map(|before| frame.pts - before);
                 }
             }
-            TrackKind::Audio => self.stats.audio_frames += 1,
+            TrackKind::Audio => add(&mut self.stats.audio_frames, 1),
         }
         // A growing buffer would be copied, so a full one is handed over first.
-        let needs = frame.data.len() + frame.data.len() / 32 + PACKETS_PER_FRAME * 188;
-        if self.out.capacity() - self.out.len() < needs {
+        let len = frame.data.len();
+        let needs = len.saturating_add((len / 32).saturating_add(PACKETS_PER_FRAME * 188));
+        if self.out.capacity().saturating_sub(self.out.len()) < needs {
             if !self.out.is_empty() {
                 let full = self.out.split().freeze();
                 self.effects.push_back(Effect::Write(full));
@@ -489,7 +505,7 @@ impl Pipeline {
         }
         let before = self.out.len();
         muxer.write(frame, &mut self.out);
-        self.segmenter.wrote(self.out.len() - before);
+        self.segmenter.wrote(self.out.len().saturating_sub(before));
     }
 
     /// Everything that was muxed becomes bytes to write.
@@ -497,7 +513,7 @@ impl Pipeline {
         if let State::Running { muxer, .. } = &mut self.state {
             let before = self.out.len();
             muxer.flush(&mut self.out);
-            self.segmenter.wrote(self.out.len() - before);
+            self.segmenter.wrote(self.out.len().saturating_sub(before));
         }
         self.hand_over();
     }
@@ -516,9 +532,9 @@ impl Pipeline {
         };
         let before = self.out.len();
         muxer.flush(&mut self.out);
-        let flushed = self.out.len() - before;
-        muxer.end_segment(size + flushed as u64, &mut self.out);
-        self.segmenter.wrote(self.out.len() - before);
+        let flushed = self.out.len().saturating_sub(before);
+        muxer.end_segment(size.saturating_add(flushed as u64), &mut self.out);
+        self.segmenter.wrote(self.out.len().saturating_sub(before));
         self.hand_over();
         let lasts = self.timeline.frame_duration(TrackKind::Video);
         if let Some(part) = self.segmenter.end_part(at, false) {
@@ -540,7 +556,7 @@ impl Pipeline {
         let full = self.stats.dropped.len() >= DROP_REASONS_MAX;
         let known = self.stats.dropped.contains_key(reason);
         let reason = if full && !known { "other" } else { reason };
-        *self.stats.dropped.entry(reason.to_owned()).or_default() += 1;
+        add(self.stats.dropped.entry(reason.to_owned()).or_default(), 1);
     }
 }
 
@@ -548,6 +564,10 @@ impl Pipeline {
 const DROP_REASONS_MAX: usize = 32;
 const LEADING: &str = "leading picture of the first open group";
 const BEFORE_KEY_FRAME: &str = "frame before the first key frame";
+
+fn add(counter: &mut u64, more: usize) {
+    *counter = counter.saturating_add(more as u64);
+}
 
 fn frame(kind: TrackKind, placed: Placed, key: bool, data: Rope, units: Units) -> Frame {
     Frame {

@@ -3,6 +3,21 @@
 //! A byte passes [`mod@file`] (only when it comes from a file), then [`tag`], which reads the header of
 //! one tag, then [`demux`], which remembers the tracks and hands the payload to the video or the
 //! audio side. Knows nothing of RTMP, sockets or time lines: a timestamp leaves as it came.
+#![warn(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
 
 mod audio;
 pub mod demux;

@@ -36,7 +36,7 @@ impl Rope {
     /// Appends a slice.
     pub fn push(&mut self, slice: Bytes) {
         if !slice.is_empty() {
-            self.len += slice.len();
+            self.len = self.len.saturating_add(slice.len());
             self.slices.push(slice);
         }
     }
@@ -56,9 +56,10 @@ impl Rope {
     pub fn copy_at(&self, at: usize, out: &mut [u8]) -> usize {
         let mut done = 0;
         for piece in self.pieces(at, out.len()) {
-            if let Some(target) = out.get_mut(done..done + piece.len()) {
+            let end = piece.len().saturating_add(done);
+            if let Some(target) = out.get_mut(done..end) {
                 target.copy_from_slice(piece);
-                done += piece.len();
+                done = end;
             }
         }
         done
@@ -69,14 +70,14 @@ impl Rope {
         let mut skip = at;
         let mut left = len;
         self.slices.iter().filter_map(move |slice| {
-            if skip >= slice.len() {
-                skip -= slice.len();
+            if let Some(rest) = skip.checked_sub(slice.len()) {
+                skip = rest;
                 return None;
             }
             let tail = slice.get(skip..)?;
             skip = 0;
             let piece = tail.get(..left.min(tail.len()))?;
-            left -= piece.len();
+            left = left.saturating_sub(piece.len());
             (!piece.is_empty()).then_some(piece)
         })
     }
@@ -87,12 +88,12 @@ impl Rope {
         let mut skip = at;
         let mut left = len;
         for slice in &self.slices {
-            if skip >= slice.len() {
-                skip -= slice.len();
+            if let Some(rest) = skip.checked_sub(slice.len()) {
+                skip = rest;
                 continue;
             }
             let end = slice.len().min(skip.saturating_add(left));
-            left -= end - skip;
+            left = left.saturating_sub(end.saturating_sub(skip));
             out.push(slice.slice(skip..end));
             skip = 0;
             if left == 0 {

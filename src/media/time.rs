@@ -65,6 +65,10 @@ impl Duration {
     }
 
     /// The time that `samples` last at `rate` per second, rounded to the nearest tick.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "the rate is not 0, and the rest is less than it, so 49 bits hold what is added"
+    )]
     pub const fn from_samples(samples: i64, rate: u32) -> Self {
         let rate = if rate == 0 { 1 } else { rate as i64 };
         let whole = samples / rate;

@@ -119,7 +119,7 @@ impl Timeline {
     pub fn video(&mut self, wire: WireTime) -> Placed {
         let (at, jump) = self.follow(TrackKind::Video, wire.timestamp_ms);
         let composition = Duration::from_ms(wire.composition_ms.into())
-            + Duration::from_ticks(i64::from(wire.nanos) * 9 / 100_000);
+            + Duration::from_ticks(i64::from(wire.nanos).saturating_mul(9) / 100_000);
         if -composition > self.composition_shift {
             self.composition_shift = -composition;
         }
@@ -252,7 +252,7 @@ impl Timeline {
         let floor = track.last.map(|last| last + Duration::TICK);
         let grown = floor.map_or(dts, |floor| dts.max(floor));
         if grown != dts {
-            self.adjusted += 1;
+            self.adjusted = self.adjusted.saturating_add(1);
         }
         if let Some(last) = track.last
             && grown - last > Duration::TICK
@@ -282,11 +282,11 @@ impl Timeline {
                 let step = i64::from(raw.wrapping_sub(last.raw).cast_signed());
                 // ffmpeg masks its timestamps to 31 bits: a fall by about 2^31 is a small step on.
                 let half = 1_i64 << 31;
-                let step = [step, step + half, step - half]
+                let step = [step, step.saturating_add(half), step.saturating_sub(half)]
                     .into_iter()
                     .min_by_key(|step| step.abs())
                     .unwrap_or(step);
-                last.ms + step
+                last.ms.saturating_add(step)
             }
         };
         self.unwrap = Some(Unwrap { raw, ms });
@@ -340,18 +340,17 @@ impl AudioClock {
             *this = fresh();
             at = wire;
         } else if miss.abs().ticks() > AUDIO_ROUNDING {
-            let excess = miss.ticks().abs() - AUDIO_ROUNDING;
-            let step = Duration::from_ticks(miss.ticks().signum() * excess.min(AUDIO_STEP));
+            let excess = miss.abs().ticks().saturating_sub(AUDIO_ROUNDING);
+            let step = Duration::from_ticks(excess.min(AUDIO_STEP));
+            let step = if miss.ticks() < 0 { -step } else { step };
             this.anchor = this.anchor + step;
             at = at + step;
         }
-        this.samples += i64::from(samples.count);
+        this.samples = this.samples.saturating_add(samples.count.into());
         // Whole seconds move into the anchor: the count stays small however long the session is.
         let second = i64::from(this.rate.max(1));
-        if this.samples >= second {
-            this.anchor = this.anchor + Duration::from_secs(this.samples / second);
-            this.samples %= second;
-        }
+        this.anchor = this.anchor + Duration::from_secs(this.samples.div_euclid(second));
+        this.samples = this.samples.rem_euclid(second);
         at
     }
 }

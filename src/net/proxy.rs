@@ -2,6 +2,21 @@
 //! versions 1 and 2 (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>).
 //!
 //! Bytes in, address out; whom to believe is decided elsewhere.
+#![warn(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;

@@ -46,21 +46,21 @@ impl Held {
             }
         }
         let newest = arrival.frame.dts;
-        self.bytes += arrival.frame.data.len();
+        self.bytes = self.bytes.saturating_add(arrival.frame.data.len());
         self.arrivals.push_back(arrival);
-        let mut refused = 0;
+        let mut refused = 0_u64;
         // Until the first key frame only a short lead-in of audio is of use.
         while self.video_seen
             && self.first_video().is_none()
             && let Some(oldest) = self.arrivals.front()
             && (newest - oldest.frame.dts > LEAD_IN_MAX || self.bytes > HELD_BYTES_MAX)
         {
-            self.bytes -= oldest.frame.data.len();
+            self.bytes = self.bytes.saturating_sub(oldest.frame.data.len());
             self.arrivals.pop_front();
-            refused += 1;
+            refused = refused.saturating_add(1);
         }
         if let Some(key) = self.first_video() {
-            refused += self.drop_before_lead_in(key);
+            refused = refused.saturating_add(self.drop_before_lead_in(key));
         }
         refused
     }
@@ -71,13 +71,13 @@ impl Held {
         let Some(start) = with_it.map(|arrival| arrival.frame.dts).min() else {
             return 0;
         };
-        let mut refused = 0;
+        let mut refused = 0_u64;
         while let Some(oldest) = self.arrivals.front()
             && start - oldest.frame.dts > LEAD_IN_MAX
         {
-            self.bytes -= oldest.frame.data.len();
+            self.bytes = self.bytes.saturating_sub(oldest.frame.data.len());
             self.arrivals.pop_front();
-            refused += 1;
+            refused = refused.saturating_add(1);
         }
         refused
     }

@@ -83,18 +83,18 @@ impl Bandwidth {
         }
         let mut sum = Sample::default();
         let mut peak = None;
-        let mut kept = 0;
+        let mut kept = 0_usize;
         for sample in self.run.iter().rev() {
             sum = sum.and(*sample);
             if kept > 0 && sum.ticks > most {
                 break;
             }
-            kept += 1;
+            kept = kept.saturating_add(1);
             if sum.ticks >= least {
                 peak = peak.max(Some(sum.bits_per_second()));
             }
         }
-        self.run.drain(..self.run.len() - kept);
+        self.run.drain(..self.run.len().saturating_sub(kept));
         peak
     }
 }
@@ -108,9 +108,8 @@ impl Sample {
     }
 
     fn bits_per_second(self) -> u64 {
-        let bits = u128::from(self.bytes)
-            * 8
-            * crate::media::time::TICKS_PER_SECOND.unsigned_abs() as u128;
+        let ticks_per_second = u128::from(crate::media::time::TICKS_PER_SECOND.unsigned_abs());
+        let bits = u128::from(self.bytes).saturating_mul(8 * ticks_per_second);
         saturated(bits.div_ceil(u128::from(self.ticks.max(1))))
     }
 }
@@ -122,7 +121,7 @@ fn is_far_below(measured: u64, stated: u64) -> bool {
 /// With headroom, rounded up to a whole kilobit.
 fn with_headroom(rate: u64) -> u64 {
     let raised = (u128::from(rate) * (100 + HEADROOM_PERCENT)).div_ceil(100);
-    saturated(raised.div_ceil(1000) * 1000)
+    saturated(raised.div_ceil(1000).saturating_mul(1000))
 }
 
 fn saturated(value: u128) -> u64 {

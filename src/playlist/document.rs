@@ -57,7 +57,7 @@ impl Document {
     /// The same playlist with `query` at the end of every URI that it names.
     pub fn with_query(&self, query: &str) -> Self {
         let text = String::from_utf8_lossy(&self.0.text);
-        let mut with = String::with_capacity(text.len() * 2);
+        let mut with = String::with_capacity(text.len().saturating_mul(2));
         for line in text.lines() {
             with.push_str(line);
             if !line.is_empty() && !line.starts_with('#') {
@@ -102,7 +102,10 @@ fn compress(text: &Bytes) -> Bytes {
     } else {
         Compression::default()
     };
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8 + 64), level);
+    let mut encoder = GzEncoder::new(
+        Vec::with_capacity((text.len() / 8).saturating_add(64)),
+        level,
+    );
     // Writing to memory cannot fail.
     let _ = encoder.write_all(text);
     encoder.finish().unwrap_or_default().into()

@@ -70,7 +70,8 @@ impl<'a> Entry<'a> {
 
 /// The text of a media playlist.
 pub fn render(playlist: &MediaPlaylist<'_>) -> String {
-    let mut text = String::with_capacity(256 + ENTRY_LEN * playlist.segments.len());
+    let mut text =
+        String::with_capacity(ENTRY_LEN.saturating_mul(playlist.segments.len().saturating_add(2)));
     head(&mut text, playlist);
     for entry in &playlist.segments {
         line(&mut text, entry);

@@ -7,6 +7,21 @@
 //! ```
 //!
 //! Knows no clock, file or socket: what a playlist says is a function of the segments it was given.
+#![warn(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
 
 pub mod bandwidth;
 pub mod document;

@@ -146,8 +146,9 @@ impl Window {
         let Some(oldest) = self.segments.front() else {
             return false;
         };
-        let least =
-            Duration::from_secs(TARGET_DURATIONS_MIN * i64::from(self.config.target_duration_s));
+        let least = Duration::from_secs(
+            TARGET_DURATIONS_MIN.saturating_mul(self.config.target_duration_s.into()),
+        );
         let long_enough = self.duration - oldest.duration >= least;
         let len = self.segments.len();
         len > self.config.segments.max(1) && (long_enough || len > WINDOW_SEGMENTS_MAX)
@@ -157,7 +158,8 @@ impl Window {
         if let Some(gone) = self.segments.pop_front() {
             self.duration = self.duration - gone.duration;
             // It counts when the tag goes, not when it comes: a URI keeps its number (§6.2.2).
-            self.discontinuity_sequence += u64::from(gone.discontinuity);
+            let sequence = self.discontinuity_sequence;
+            self.discontinuity_sequence = sequence.saturating_add(gone.discontinuity.into());
         }
     }
 

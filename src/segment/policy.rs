@@ -86,7 +86,7 @@ impl Policy {
 /// A key frame that comes up to a frame and a half early is on time: timestamps are rounded, and
 /// encoders that reorder pictures (x265) decode the second key frame a frame sooner than the first.
 fn tolerance(frame: Duration) -> Duration {
-    Duration::from_ticks(frame.ticks() * 3 / 2)
+    frame + Duration::from_ticks(frame.ticks() / 2)
 }
 
 /// Seconds, rounded half up as players do with `EXTINF`.

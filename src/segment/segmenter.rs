@@ -69,7 +69,9 @@ impl Segmenter {
 
     /// Bytes of the open segment, if one is open.
     pub fn size(&self) -> Option<u64> {
-        self.open.as_ref().map(|open| open.size + open.part_size)
+        self.open
+            .as_ref()
+            .map(|open| open.size.saturating_add(open.part_size))
     }
 
     /// Whether a segment is open.
@@ -117,7 +119,7 @@ impl Segmenter {
     /// Counts bytes of the open part.
     pub fn wrote(&mut self, bytes: usize) {
         if let Some(open) = &mut self.open {
-            open.part_size += bytes as u64;
+            open.part_size = open.part_size.saturating_add(bytes as u64);
         }
     }
 
@@ -133,7 +135,7 @@ impl Segmenter {
             independent: open.part_independent,
         };
         open.parts.push(part);
-        open.size += part.size;
+        open.size = open.size.saturating_add(part.size);
         open.part_start = at;
         open.part_size = 0;
         open.part_independent = can_start;
@@ -163,7 +165,7 @@ impl Segmenter {
             parts: open.parts,
             ..open.opening.segment(self.number)
         };
-        self.number += 1;
+        self.number = self.number.saturating_add(1);
         Some(segment)
     }
 

@@ -130,7 +130,6 @@ impl Muxer {
         self.clock.discontinuity();
     }
 
-    #[expect(clippy::arithmetic_side_effects, reason = "times saturate")]
     fn write_video(&mut self, frame: &Frame, out: &mut BytesMut) {
         // Audio that has stopped coming must not wait until the clock has passed it.
         if self
@@ -246,7 +245,6 @@ struct PendingAudio {
 
 impl PendingAudio {
     /// Whether a frame of `len` bytes can follow those that are there.
-    #[expect(clippy::arithmetic_side_effects, reason = "times saturate")]
     fn takes(&self, frame: &Frame, len: usize, config: &AudioConfig) -> bool {
         let Some(first) = self.first else {
             return true;

@@ -3,11 +3,6 @@
 //! A value must not be above any time that is still to be decoded. What is still to come is not
 //! known, but each track's times only grow, so the clock follows the slower track, with a margin.
 
-#![expect(
-    clippy::arithmetic_side_effects,
-    reason = "only times are added here, and they saturate"
-)]
-
 use crate::media::{Duration, Timestamp, TrackKind, Tracks};
 
 /// How far the clock stays behind the slower track's newest frame, as ffmpeg has it: room for
@@ -124,7 +119,7 @@ impl PcrClock {
             self.last = Some(now - INTERVAL_MAX);
             return None;
         }
-        let carried = Duration::from_ticks(INTERVAL_MAX.ticks() * riders);
+        let carried = Duration::from_ticks(INTERVAL_MAX.ticks().saturating_mul(riders));
         (now - last > carried + TRAIL_MAX).then(|| self.emit(last + INTERVAL_MAX))
     }
 

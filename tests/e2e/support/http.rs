@@ -98,6 +98,8 @@ fn agent() -> &'static Agent {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            // More would stay open until the server's timeout, and look like something left behind.
+            .max_idle_connections_per_host(1)
             .timeout_global(Some(Duration::from_secs(20)))
             .build();
         config.into()
