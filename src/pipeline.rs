@@ -102,6 +102,8 @@ pub struct Pipeline {
     state: State,
     /// Set while a changed video configuration waits for its first key frame.
     awaits_key: bool,
+    /// Sound that changed with it, and waits with it: a segment of one track alone stops players.
+    changed_sound: Vec<Arrival>,
     dates: Dates,
     /// Until a picture that is shown after this one, leading pictures lack what they refer to.
     leading_of: Option<Timestamp>,
@@ -135,6 +137,7 @@ impl Pipeline {
             begin,
             state: State::Gathering(Held::default()),
             awaits_key: false,
+            changed_sound: Vec::new(),
             dates: Dates::default(),
             leading_of: None,
             keys: None,
@@ -156,6 +159,8 @@ impl Pipeline {
         now: WallTime,
     ) -> Result<(), flv::Error> {
         add(&mut self.stats.bytes, body.len());
+        let waits = !self.changed_sound.is_empty();
+        let audio_before = waits.then(|| self.demuxer.tracks().audio.clone());
         let demuxed = self.demuxer.push(kind, timestamp_ms, body)?;
         if let Some(reason) = demuxed.dropped {
             self.drop_frame(&reason.to_string());
@@ -164,6 +169,13 @@ impl Pipeline {
             && let State::Running { tracks, .. } = &self.state
         {
             self.awaits_key = self.demuxer.tracks().video != tracks.video;
+            if audio_before.is_some_and(|before| before != self.demuxer.tracks().audio) {
+                for _ in std::mem::take(&mut self.changed_sound) {
+                    self.drop_frame("sound between two changes of its parameters");
+                }
+            } else if !self.awaits_key {
+                self.go_on_with_changed_sound(now);
+            }
         }
         if let Some(sample) = demuxed.sample {
             for arrival in self.place(sample) {
@@ -185,6 +197,7 @@ impl Pipeline {
         {
             self.release(now);
         }
+        self.go_on_with_changed_sound(now);
         let end = self.timeline.end();
         if let Some(at) = end.or_else(|| self.segmenter.opening().map(|o| o.start)) {
             self.end_segment(at);
@@ -208,11 +221,14 @@ impl Pipeline {
         self
     }
 
-    /// Bytes of frames that wait for the first key frame or the second track.
+    /// Bytes of frames that wait for a key frame or the second track.
     pub fn held_bytes(&self) -> usize {
         match &self.state {
             State::Gathering(held) => held.bytes,
-            State::Running { .. } => 0,
+            State::Running { .. } => {
+                let waits = self.changed_sound.iter();
+                waits.map(|arrival| arrival.frame.data.len()).sum()
+            }
         }
     }
 
@@ -288,7 +304,7 @@ impl Pipeline {
 
     fn arrive(&mut self, arrival: Arrival, now: WallTime) {
         match &mut self.state {
-            State::Running { .. } => self.go_on(arrival, now),
+            State::Running { .. } => self.change(arrival, now),
             State::Gathering(held) => {
                 let refused = held.keep(arrival);
                 let ready = held.is_ready(self.demuxer.tracks());
@@ -328,6 +344,44 @@ impl Pipeline {
         }
     }
 
+    /// Goes on. When pictures and sound change at one time, they do so behind one discontinuity: sound that
+    /// comes first waits for the key frame, as it does in the beginning.
+    fn change(&mut self, mut arrival: Arrival, now: WallTime) {
+        let State::Running { tracks, .. } = &self.state else {
+            return;
+        };
+        if !self.awaits_key {
+            return self.go_on(arrival, now);
+        }
+        if arrival.frame.kind == TrackKind::Audio && tracks.audio != self.demuxer.tracks().audio {
+            let first = self.changed_sound.first().unwrap_or(&arrival);
+            let waited = arrival.frame.dts - first.frame.dts;
+            let full = self.held_bytes() > HELD_BYTES_MAX;
+            self.changed_sound.push(arrival);
+            if waited > LEAD_IN_MAX || full {
+                self.go_on_with_changed_sound(now);
+            }
+            return;
+        }
+        if !arrival.can_start {
+            return self.go_on(arrival, now);
+        }
+        if let Some(first) = self.changed_sound.first() {
+            arrival.end_before = first.end_before;
+        }
+        for sound in &mut self.changed_sound {
+            arrival.jump |= std::mem::take(&mut sound.jump);
+        }
+        self.go_on(arrival, now);
+        self.go_on_with_changed_sound(now);
+    }
+
+    fn go_on_with_changed_sound(&mut self, now: WallTime) {
+        for sound in std::mem::take(&mut self.changed_sound) {
+            self.go_on(sound, now);
+        }
+    }
+
     fn go_on(&mut self, arrival: Arrival, now: WallTime) {
         let is_video = arrival.frame.kind == TrackKind::Video;
         // A changed video track begins with a key frame; a changed audio track at once.
@@ -346,7 +400,8 @@ impl Pipeline {
         let mut switched = false;
         if is_video && self.awaits_key {
             self.awaits_key = false;
-            tracks.video.clone_from(&configured.video);
+            // Sound whose parameters came before this key frame changes here, too.
+            tracks.clone_from(configured);
             self.leading_of = (!arrival.independent).then_some(arrival.frame.pts);
             switched = true;
         }
@@ -356,9 +411,16 @@ impl Pipeline {
             // Sound may lie behind the pictures that are in the segment already.
             at = at.max(self.timeline.last(TrackKind::Video).unwrap_or(at));
         }
-        if switched && self.segmenter.is_open() {
+        let begins_here = switched && self.segmenter.is_open();
+        if begins_here {
             let tracks = tracks.clone();
-            self.end_segment(at);
+            match arrival.jump {
+                true => {
+                    self.end_segment(arrival.end_before.unwrap_or(at));
+                    self.dates.clear();
+                }
+                false => self.end_segment(at),
+            }
             if let State::Running { muxer, .. } = &mut self.state {
                 muxer.set_tracks(tracks.clone());
             }
@@ -373,7 +435,9 @@ impl Pipeline {
             let apart = self.keys.map_or(Duration::ZERO, |keys| last - keys.last);
             self.keys = Some(KeyFrames { last, apart });
         }
-        self.cut(&arrival, at, now);
+        if !begins_here {
+            self.cut(&arrival, at, now);
+        }
         self.mux(&arrival.frame);
     }
 

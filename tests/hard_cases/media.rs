@@ -254,6 +254,52 @@ fn a_new_size_begins_behind_a_discontinuity_with_a_key_frame() {
     assert_eq!(out.stats.video_frames, 300 - 25);
 }
 
+/// hls.js of 2026 begins with the tracks of one segment and fails at the first that has another.
+#[test]
+fn what_changes_at_one_time_does_so_behind_one_discontinuity() {
+    for sound_first in [false, true] {
+        let mut tags = both(6, 50);
+        tags.extend([record(6_000, SPS_SMALL), sound_record(6_000, "1210")]);
+        for tag in both(6, 50).into_iter().skip(2) {
+            let late = u32::from(tag.kind == TagKind::Video && sound_first) * 100;
+            let at = 6_000 + tag.at + late;
+            tags.push(Tag { at, ..tag });
+        }
+        tags.sort_by_key(|tag| tag.at);
+        let out = run(tags);
+        assert_eq!((out.discontinuities(), out.tracks.len()), (1, 2));
+        assert_eq!(out.stats.dropped.len(), 0, "{:?}", out.stats.dropped);
+        assert_eq!((out.stats.video_frames, out.stats.audio_frames), (300, 562));
+        let mut rest = out.bytes.as_slice();
+        for segment in &out.segments {
+            let (bytes, behind) = rest.split_at(segment.size as usize);
+            rest = behind;
+            let starts = |stream: u8| bytes.windows(4).any(|four| four == [0, 0, 1, stream]);
+            assert!(starts(0xe0) && starts(0xc0), "both are in {segment:?}");
+        }
+    }
+}
+
+/// Sound does not wait for ever for a key frame that does not come.
+#[test]
+fn changed_sound_without_a_key_frame_goes_on_alone() {
+    let mut tags = both(6, 50);
+    tags.extend([record(6_000, SPS_SMALL), sound_record(6_000, "1210")]);
+    tags.extend((0..100).map(|n| sound(6_000 + n * 23)));
+    // Back to what it was for one frame, which nobody can place any more.
+    tags.extend([
+        sound_record(8_300, "1190"),
+        sound(8_301),
+        sound_record(8_302, "1210"),
+        sound(8_303),
+    ]);
+    let out = run(tags);
+    assert_eq!(out.stats.audio_frames, 281 + 100 + 1);
+    let dropped: Vec<_> = out.stats.dropped.into_iter().collect();
+    let reason = "sound between two changes of its parameters".to_owned();
+    assert_eq!(dropped, [(reason, 1)]);
+}
+
 #[test]
 fn intra_refresh_claims_no_independence() {
     let frame = |n: u32| match n {
