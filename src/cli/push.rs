@@ -8,8 +8,9 @@ use crate::clock;
 use crate::flv::{self, TagKind};
 use bytes::{Bytes, BytesMut};
 use indicatif::{ProgressBar, ProgressStyle};
-use rml_rtmp::chunk_io::{ChunkDeserializationError, ChunkSerializationError};
+use rml_rtmp::chunk_io::{ChunkDeserializationError, ChunkDeserializer, ChunkSerializationError};
 use rml_rtmp::handshake::{Handshake, HandshakeError, HandshakeProcessResult, PeerType};
+use rml_rtmp::messages::RtmpMessage;
 use rml_rtmp::sessions::{
     ClientSession, ClientSessionConfig, ClientSessionError, ClientSessionEvent,
     ClientSessionResult, PublishRequestType,
@@ -96,6 +97,7 @@ pub struct Pusher {
     writer: OwnedWriteHalf,
     host: String,
     input: BytesMut,
+    statuses: Statuses,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -213,6 +215,7 @@ impl Pusher {
             writer,
             host,
             input: BytesMut::new(),
+            statuses: Statuses::new(),
         };
         pusher.shake_hands().await?;
         pusher.answer(first).await?;
@@ -346,11 +349,9 @@ impl Pusher {
 
     async fn hear(&mut self) -> Result<(), PushError> {
         let input = self.input.split();
-        let results = self.session.handle_input(&input).map_err(protocol)?;
-        let events = self.answer(results).await?;
-        for event in events {
+        for event in self.take(&input).await? {
             if let ClientSessionEvent::UnhandleableOnStatusCode { code } = event {
-                return Err(PushError::Refused(code));
+                return Err(PushError::Refused(self.statuses.reason(code)));
             }
         }
         Ok(())
@@ -385,20 +386,26 @@ impl Pusher {
             } else {
                 self.input.split()
             };
-            let results = self.session.handle_input(&input).map_err(protocol)?;
-            for event in self.answer(results).await? {
+            for event in self.take(&input).await? {
                 match event {
                     event if event == wanted => return Ok(()),
                     ClientSessionEvent::ConnectionRequestRejected { description } => {
                         return Err(PushError::Refused(description));
                     }
                     ClientSessionEvent::UnhandleableOnStatusCode { code } => {
-                        return Err(PushError::Refused(code));
+                        return Err(PushError::Refused(self.statuses.reason(code)));
                     }
                     _ => {}
                 }
             }
         }
+    }
+
+    /// Takes what the server said; returns the events.
+    async fn take(&mut self, input: &[u8]) -> Result<Vec<ClientSessionEvent>, PushError> {
+        self.statuses.hear(input);
+        let results = self.session.handle_input(input).map_err(protocol)?;
+        self.answer(results).await
     }
 
     /// Sends the answers among `results`; returns the events.
@@ -438,6 +445,55 @@ impl Pusher {
         PushError::Socket {
             host: self.host.clone(),
             source,
+        }
+    }
+}
+
+/// Why the server says no. `rml_rtmp` tells the code of a status and not its description, so what the
+/// server says is read once more.
+struct Statuses {
+    chunks: ChunkDeserializer,
+    description: Option<String>,
+}
+
+impl Statuses {
+    fn new() -> Self {
+        Self {
+            chunks: ChunkDeserializer::new(),
+            description: None,
+        }
+    }
+
+    fn hear(&mut self, input: &[u8]) {
+        let mut input = input;
+        while let Ok(Some(payload)) = self.chunks.get_next_message(input) {
+            input = &[];
+            match payload.to_rtmp_message() {
+                Ok(RtmpMessage::SetChunkSize { size }) => {
+                    let size = usize::try_from(size).unwrap_or(usize::MAX);
+                    // One that is refused is refused by the session, too.
+                    let _ = self.chunks.set_max_chunk_size(size);
+                }
+                Ok(RtmpMessage::Amf0Command {
+                    command_name,
+                    additional_arguments,
+                    ..
+                }) if command_name == "onStatus" => {
+                    self.description = additional_arguments.into_iter().find_map(|argument| {
+                        let mut fields = argument.get_object_properties()?;
+                        fields.remove("description")?.get_string()
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The description of the newest status, or at least its code.
+    fn reason(&mut self, code: String) -> String {
+        match self.description.take().filter(|text| !text.is_empty()) {
+            Some(description) => format!("{description} ({code})"),
+            None => code,
         }
     }
 }

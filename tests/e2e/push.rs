@@ -1,5 +1,6 @@
 //! A real push over RTMP: the same promises as `remux`, by ffmpeg and by our own publisher.
 
+use crate::networks::channel;
 use crate::remux::{assert_readable, remux};
 use crate::support::clips::{self, Clip};
 use crate::support::lossless;
@@ -113,4 +114,33 @@ fn a_killed_publisher_leaves_a_recording_that_plays() {
     watch.finish();
     let seconds = lossless::assert_beginning(&clips::SHOW, &recording.url);
     assert!(seconds > 4.5, "{seconds} s of 6 s are there");
+}
+
+/// What the server says is what the publisher shows: at the publish, and when it is ended.
+#[test]
+fn our_publisher_tells_why_it_is_refused() {
+    let data = tempfile::tempdir().expect("a folder for the server");
+    let settings = [("ingest.session_max", "2s")];
+    let server = Server::start(data.path(), &settings);
+    let shut = ["create", "live/shut", "--set", "enabled=false"];
+    channel(&server, &[&shut[..], &["--set", "publish=open"]].concat());
+    let keyed = ["create", "live/keyed", "--set", "publish=key"];
+    channel(&server, &keyed);
+    for (name, why) in [
+        (
+            "shut",
+            "channel live/shut is disabled (NetStream.Publish.Denied)",
+        ),
+        ("keyed?key=x", "wrong stream key for channel live/keyed"),
+        ("long", "as long as is allowed here"),
+    ] {
+        let push = own_push(
+            &clips::SHORT_GOP,
+            &server.publish_url(name),
+            Speed::RealTime,
+        );
+        let ended = push.finish(PUSH_LIMIT);
+        assert!(!ended.status.success(), "{name}");
+        assert!(ended.stderr.contains(why), "{name}: {}", ended.stderr);
+    }
 }

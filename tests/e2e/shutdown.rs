@@ -5,6 +5,7 @@ use crate::support::http;
 use crate::support::lossless;
 use crate::support::playlist::{Media, Multivariant};
 use crate::support::publisher::{Speed, ffmpeg_push};
+use crate::support::raw::{self, Raw};
 use crate::support::recording::{Recording, finished, join};
 use crate::support::server::Server;
 use crate::support::watch::Watch;
@@ -92,6 +93,70 @@ fn a_stopped_recording_waits_for_the_next_start() {
     drop(again);
     finished(&index);
     watch.finish();
+}
+
+/// An encoder that knows Enhanced RTMP's reconnect request gets one, goes of itself, and loses nothing;
+/// one that does not go is sent away.
+#[test]
+fn encoders_that_can_are_asked_to_reconnect() {
+    let data = tempfile::tempdir().expect("a folder for the server");
+    let mut server = Server::start(data.path(), &[]);
+    let publish = |name: &str, capable: bool| {
+        let mut raw = Raw::connect(&server.rtmp_address());
+        raw.can_reconnect = capable;
+        assert_eq!(raw.publish("live", name), "NetStream.Publish.Start");
+        raw.send(&raw::tags(&SHOW_SHORT_GOP), 3_000);
+        raw
+    };
+    let (mut goes, mut stays) = (publish("goes", true), publish("stays", true));
+    let mut old = publish("old", false);
+    crate::support::wait_for("segments", Duration::from_secs(15), || {
+        let there = |name| http::try_get(&server.index_url(name)).map(|reply| reply.status);
+        ["goes", "stays", "old"]
+            .iter()
+            .all(|name| there(name) == Some(200))
+            .then_some(())
+    });
+    let asked = Instant::now();
+    let stopped = std::thread::spawn(move || {
+        assert!(server.stop(Signal::TERM).success());
+        server
+    });
+    // Who cannot is ended at once.
+    assert_eq!(old.hear("Net"), "NetConnection.Connect.AppShutdown");
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        asked.elapsed()
+    );
+    let code = "NetConnection.Connect.ReconnectRequest";
+    assert_eq!(goes.hear("NetConnection.Connect.Rec"), code);
+    assert_eq!(stays.hear("NetConnection.Connect.Rec"), code);
+    // Until then what it sends counts.
+    goes.send_between(&raw::tags(&SHOW_SHORT_GOP), 3_000, 4_500);
+    drop(goes);
+    let took = stays.until_closed();
+    assert!(
+        asked.elapsed() > Duration::from_secs(2),
+        "it had time: {took:?}"
+    );
+    let server = stopped.join().expect("it stops");
+    let ends = server.log_lines("publish ended");
+    let frames = |name: &str| {
+        let line = ends
+            .iter()
+            .find(|line| line.contains(&format!("live/{name} ")));
+        let line = line.unwrap_or_else(|| panic!("{name}: {ends:#?}"));
+        let count = line.split("video_frames=").nth(1).expect("a count");
+        count
+            .split(' ')
+            .next()
+            .expect("a number")
+            .parse::<u32>()
+            .expect("a number")
+    };
+    assert!(frames("goes") > frames("old"), "{ends:#?}");
+    assert_eq!(frames("stays"), frames("old"), "{ends:#?}");
 }
 
 #[test]

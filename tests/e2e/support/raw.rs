@@ -11,6 +11,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(20);
 
 pub(crate) struct Raw {
     pub(crate) socket: TcpStream,
+    /// Whether it says that it can connect anew when it is asked to (Enhanced RTMP, capsEx).
+    pub(crate) can_reconnect: bool,
     /// All that was said since the handshake.
     heard: Vec<u8>,
 }
@@ -35,13 +37,16 @@ impl Raw {
         socket.write_all(&answer[1..1537]).expect("it listens");
         Self {
             socket,
+            can_reconnect: false,
             heard: Vec::new(),
         }
     }
 
     /// Asks to publish; the code of the answer, such as `NetStream.Publish.Start`.
     pub(crate) fn publish(&mut self, app: &str, name: &str) -> String {
-        let app = [&[3, 0, 3][..], b"app", &string(app), &[0, 0, 9]].concat();
+        let caps = [&[0, 6][..], b"capsEx", &[0], &1.0_f64.to_be_bytes()].concat();
+        let caps = if self.can_reconnect { caps } else { Vec::new() };
+        let app = [&[3, 0, 3][..], b"app", &string(app), &caps, &[0, 0, 9]].concat();
         self.command(0, "connect", &app);
         self.command(0, "createStream", &[5]);
         let arguments = [&[5][..], &string(name), &string("live")].concat();
@@ -79,7 +84,13 @@ impl Raw {
 
     /// Sends the tags up to `end_ms` at once.
     pub(crate) fn send(&mut self, tags: &[Tag], end_ms: u32) {
-        for tag in tags.iter().take_while(|tag| tag.timestamp_ms < end_ms) {
+        self.send_between(tags, 0, end_ms);
+    }
+
+    /// Sends the tags from `start_ms` to `end_ms` at once.
+    pub(crate) fn send_between(&mut self, tags: &[Tag], start_ms: u32, end_ms: u32) {
+        let tags = tags.iter().filter(|tag| tag.timestamp_ms >= start_ms);
+        for tag in tags.take_while(|tag| tag.timestamp_ms < end_ms) {
             let kind = if tag.kind == TagKind::Audio { 8 } else { 9 };
             self.message(kind, 1, tag.timestamp_ms, &tag.body.to_bytes())
                 .expect("it listens");
