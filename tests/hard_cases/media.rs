@@ -587,6 +587,23 @@ fn a_constant_distance_of_sound_and_pictures_costs_nothing() {
     }
 }
 
+/// Two seconds of one track, then two seconds of the other.
+#[test]
+fn bursts_of_each_track_cost_nothing() {
+    for first in [TagKind::Video, TagKind::Audio] {
+        let mut tags = both(20, 50);
+        let frames = tags.len() as u64 - 2;
+        tags[2..].sort_by_key(|tag| (tag.at / 2_000, tag.kind != first, tag.at));
+        let out = run(tags);
+        let what = format!("{first:?} first: {:?} {:?}", out.seconds(), out.stats);
+        assert_eq!(out.discontinuities(), 0, "{what}");
+        assert_eq!(out.segments.len(), 10, "{what}");
+        assert!((out.total() - 20.0).abs() < 0.05, "{what}");
+        assert_eq!(out.stats.video_frames + out.stats.audio_frames, frames);
+        assert!(out.segments.iter().all(|segment| segment.independent));
+    }
+}
+
 /// Four seconds without anything, sound 3 s ahead or behind: one discontinuity, the distance stays.
 #[test]
 fn a_gap_leaves_the_distance_of_sound_and_pictures() {
