@@ -47,9 +47,15 @@ impl Lists {
 
     /// Whether it depends on the address at all.
     fn limit(&self, channel: &ChannelId, own: Own<'_>) -> bool {
+        if own.from.is_some() || own.not_from.is_some() {
+            return true;
+        }
+        if self.from.is_empty() && self.not_from.is_empty() {
+            return false;
+        }
         let names = [&channel.to_string(), channel.hub.as_str(), EVERYWHERE];
         let has = |lists: &BTreeMap<_, _>| names.iter().any(|name| lists.contains_key(*name));
-        own.from.is_some() || own.not_from.is_some() || has(&self.from) || has(&self.not_from)
+        has(&self.from) || has(&self.not_from)
     }
 }
 
