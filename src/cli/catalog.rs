@@ -30,7 +30,8 @@ enum Command {
     /// mended, with 1 if something is left.
     Check {
         /// Mend what can be mended: what is gone becomes a gap, rows follow the recordings' indexes,
-        /// what a killed server left is closed. Media that nothing names is never removed.
+        /// what a killed server left is closed. Media that nothing names is never removed, unless it has
+        /// expired.
         #[arg(long)]
         repair: bool,
         /// Leave a recording that is not over alone if something of it was written within this many

@@ -20,8 +20,8 @@ const UPLOADS_PER_RECORDING: usize = 4;
 /// The index in the store is rewritten only after so many times its own size in media: an object
 /// store cannot append, and so it costs at most a 64th of the traffic.
 const MEDIA_PER_INDEX: u64 = 64;
-/// The same while expired objects wait for the index to say so.
-const MEDIA_PER_WANTED_INDEX: u64 = 8;
+/// The same while expired objects wait for the index to say so: they may take so much more room.
+const MEDIA_PER_WANTED_INDEX: u64 = 4;
 
 /// The task of one recording.
 pub(super) struct Shipping {
