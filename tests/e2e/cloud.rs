@@ -206,29 +206,27 @@ fn viewers_are_sent_to_the_store_with_a_url_that_expires() {
     std::thread::sleep(Duration::from_millis(3200));
     assert_eq!(curl(&[place]).0, "403 ", "the URL has expired");
 
-    // Who may not play it is not sent anywhere.
+    // Who may not play it is not sent anywhere, nor who may from some addresses only.
     let log = server.log();
     let (_, token) = log.split_once("ms_").expect("the first start says it");
     let token: String = { token.chars() }
         .take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
         .collect();
-    succeed(
-        Command::new("curl")
-            .args([
-                "-s",
-                "-f",
-                "-X",
-                "PUT",
-                "-H",
-                "Content-Type: application/json",
-            ])
-            .args(["-H", &format!("Authorization: Bearer ms_{token}")])
-            .args(["-d", r#"{"playback":"signed"}"#])
-            .arg(server.url("/api/v1/channels/live/away")),
-    );
-    wait_for("the right to be asked for", SOON, || {
-        (curl(&[&url]).0 == "403 ").then_some(())
-    });
+    let set = |settings: &str, expected: &str| {
+        succeed(
+            Command::new("curl")
+                .args(["-s", "-f", "-X", "PUT"])
+                .args(["-H", "Content-Type: application/json"])
+                .args(["-H", &format!("Authorization: Bearer ms_{token}")])
+                .args(["-d", settings])
+                .arg(server.url("/api/v1/channels/live/away")),
+        );
+        wait_for(settings, SOON, || {
+            (curl(&[&url]).0 == expected).then_some(())
+        });
+    };
+    set(r#"{"play_from":["127.0.0.0/8"]}"#, "200 ");
+    set(r#"{"playback":"signed"}"#, "403 ");
 }
 
 #[test]
