@@ -53,6 +53,7 @@ declare! {
     Counter CACHE_HITS "millstream_cache_requests_total" ["result" = "hit"] "Segments that were asked for, by whether they were in memory.";
     Counter CACHE_MISSES "millstream_cache_requests_total" ["result" = "miss"] "Segments that were asked for, by whether they were in memory.";
     Gauge   CACHE_BYTES "millstream_cache_bytes" "Segments in memory.";
+    Gauge   PLAYLIST_BYTES "millstream_playlist_cache_bytes" "Playlists of ended recordings in memory, each as if it were held compressed as well.";
 
     // Disk and store
     Gauge   DISK_FREE "millstream_disk_free_bytes" "Room on the disk of segments, or of the spool.";

@@ -111,6 +111,11 @@ impl Archive {
         }
     }
 
+    /// Memory that playlists of ended recordings take, as it is counted against its limit.
+    pub(super) fn bytes(&self) -> u64 {
+        self.recordings.weight()
+    }
+
     /// The playlists of a recording that is not being made; `None` if there is no such recording.
     pub(super) async fn recording(
         &self,

@@ -394,6 +394,7 @@ impl Control {
     pub fn measure(&self) {
         metrics::PUBLISHERS.set(self.0.registry.live_names().len() as f64);
         metrics::CACHE_BYTES.set(self.0.cache.weight() as f64);
+        metrics::PLAYLIST_BYTES.set(self.0.archive.bytes() as f64);
         let catalog = self.catalog_health();
         metrics::CATALOG_ROWS.set(catalog.waiting as f64);
         metrics::CATALOG_REFUSED.raise_to(catalog.refused);

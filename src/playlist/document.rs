@@ -43,7 +43,8 @@ impl Document {
         Self(Arc::new(Inner {
             etag: format!("\"{tag}\""),
             etag_gzip: format!("\"{tag}-gzip\""),
-            text: text.into(),
+            // It may be kept for long: without the room that rendering left.
+            text: text.into_boxed_str().into_boxed_bytes().into(),
             gzip: OnceLock::new(),
             freshness,
         }))
