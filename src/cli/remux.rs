@@ -9,17 +9,14 @@ use crate::key::{self, Container};
 use crate::media::{Begin, Segment};
 use crate::pipeline::{Effect, Pipeline};
 use crate::playlist::{Bandwidth, Variant, multivariant, vod};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 256 << 10;
-/// Buffers in turn. With two the tag at the end of one is muxed before that one is needed again.
-const ROOMS: usize = 2;
 /// Name of the whole playlist in the output folder.
 const VOD: &str = "vod.m3u8";
 /// Name of the multivariant playlist in the output folder.
@@ -52,16 +49,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut package = Package::new(&arguments.output)?;
     let mut pipeline = Pipeline::new(config.hls.policy(), Begin::default());
     let mut reader = flv::Reader::new();
-    let mut rooms = Rooms::default();
+    let mut buffer = BytesMut::new();
     loop {
-        let read = rooms
-            .read(&mut input)
+        buffer.resize(READ_BYTES, 0);
+        let read = input
+            .read(&mut buffer)
             .map_err(|e| because(format!("cannot read {named}"), &e))?;
-        if read.is_empty() {
+        if read == 0 {
             break;
         }
-        progress.inc(read.len() as u64);
-        reader.push(read);
+        progress.inc(read as u64);
+        reader.push(buffer.split_to(read).freeze());
         while let Some(tag) = reader.next_tag().map_err(|e| because(&named, &e))? {
             let pushed = pipeline.push(tag.kind, tag.timestamp_ms, tag.body, clock::now());
             pushed.map_err(|e| because(&named, &e))?;
@@ -78,28 +76,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         eprintln!("millstream: {named}: left out {count}: {reason}");
     }
     package.finish()
-}
-
-/// Buffers to read into, one after the other: a tag that goes on in the next one keeps its own.
-#[derive(Default)]
-struct Rooms(VecDeque<Bytes>);
-
-impl Rooms {
-    /// What was read; nothing at the end.
-    fn read(&mut self, input: &mut impl Read) -> io::Result<Bytes> {
-        let oldest = (self.0.len() == ROOMS)
-            .then(|| self.0.pop_front())
-            .flatten();
-        let mut room = match oldest.map(Bytes::try_into_mut) {
-            Some(Ok(room)) => room,
-            _ => BytesMut::zeroed(READ_BYTES),
-        };
-        let read = input.read(&mut room)?;
-        let room = room.freeze();
-        let bytes = room.slice(..read);
-        self.0.push_back(room);
-        Ok(bytes)
-    }
 }
 
 fn progress(size: Option<u64>) -> ProgressBar {
