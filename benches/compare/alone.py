@@ -33,7 +33,7 @@ def millstream(*settings):
 
 
 def metric(running, name):
-    found = re.search(rf"^{name} (\S+)$", get(f"http://127.0.0.1:{running.http}/metrics").decode(), re.M)
+    found = re.search(rf"^{re.escape(name)} (\S+)$", get(f"http://127.0.0.1:{running.http}/metrics").decode(), re.M)
     return float(found.group(1)) if found else 0.0
 
 
@@ -55,7 +55,7 @@ def growth(clips):
         done, spent, next_mark = 0.0, cpu_seconds(running.processes[0].pid), DAY_SEGMENTS / SIXTHS
         while next_mark <= DAY_SEGMENTS and load.poll() is None:
             time.sleep(0.05)
-            segments = metric(running, "millstream_segments_total")
+            segments = metric(running, 'millstream_segments_total{state="whole"}')
             if segments < next_mark:
                 continue
             now = cpu_seconds(running.processes[0].pid)
