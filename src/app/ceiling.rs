@@ -4,7 +4,7 @@
 //! settings; the server logs its own at the start.
 
 use crate::config::{self, Config};
-use crate::control::PLAYLIST_BYTES;
+use crate::control::GROWING_BYTES;
 use crate::net::{CONNECTION_BYTES, FREE_BYTES};
 use crate::pipeline::BLOCK_BYTES;
 use crate::publish::GATHERED_MAX;
@@ -51,7 +51,15 @@ pub(super) fn terms(config: &Config) -> Vec<Term> {
         term("writes", QUEUED_BYTES_MAX as u64),
         term("uploads", uploads.saturating_mul(store::UPLOAD_PIECE)),
         term("segments", config.http.cache.0.saturating_mul(2)),
-        term("playlists", PLAYLIST_BYTES * 2),
+        term(
+            "playlists",
+            config
+                .http
+                .playlist_cache
+                .0
+                .saturating_add(2 * GROWING_BYTES)
+                .saturating_mul(2),
+        ),
         term(
             "viewers",
             http_connections.saturating_mul(http::CONNECTION_BYTES_MAX as u64),

@@ -25,6 +25,7 @@ pub(super) fn control(config: &Config) -> control::Settings {
             config::SecondPublisher::Reject => SecondPublisher::Reject,
         },
         cache_bytes: config.http.cache.0,
+        playlist_bytes: config.http.playlist_cache.0,
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Http {
     pub requests_max: usize,
     /// Memory for segments that viewers want, in all.
     pub cache: Size,
+    /// Memory for playlists of recordings that are over, in all.
+    pub playlist_cache: Size,
     /// Who may read `/metrics`.
     pub metrics: Metrics,
 }
@@ -50,6 +52,7 @@ impl Default for Http {
             requests_per_address: 2_000,
             requests_max: 10_000,
             cache: Size(256 << 20),
+            playlist_cache: Size(64 << 20),
             metrics: Metrics::Open,
         }
     }

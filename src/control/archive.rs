@@ -4,6 +4,7 @@
 
 mod growing;
 
+use super::Settings;
 use super::journal::Index;
 use super::recording::{Recent, Recording};
 use crate::clock;
@@ -18,12 +19,8 @@ use quick_cache::sync::Cache;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Memory for playlists of recordings that are over.
-const SETTLED_BYTES: u64 = 64 << 20;
-/// Memory for whole playlists of recordings that still grow, and for recordings in the spool.
-const GROWING_BYTES: u64 = 16 << 20;
-/// Memory for playlists in all.
-pub const PLAYLIST_BYTES: u64 = SETTLED_BYTES + 2 * GROWING_BYTES;
+/// Memory for whole playlists of recordings that still grow, and as much for recordings in the spool.
+pub const GROWING_BYTES: u64 = 16 << 20;
 /// What one is expected to take; only sizes the tables.
 const PLAYLIST_BYTES_TYPICAL: u64 = 32 << 10;
 /// Channels whose newest recording is remembered.
@@ -93,18 +90,19 @@ impl Weigh for Document {
 
 impl Weigh for Arc<Archived> {
     fn bytes(&self) -> u64 {
-        self.vod.bytes() + self.media.bytes()
+        self.index.bytes() + self.vod.bytes() + self.media.bytes()
     }
 }
 
 impl Archive {
-    pub(super) fn new(store: Store, spool: Option<Spool>, window_segments: usize) -> Self {
-        let typical = usize::try_from(SETTLED_BYTES / PLAYLIST_BYTES_TYPICAL).unwrap_or(CHANNELS);
+    pub(super) fn new(store: Store, spool: Option<Spool>, settings: &Settings) -> Self {
+        let bytes = settings.playlist_bytes;
+        let typical = usize::try_from(bytes / PLAYLIST_BYTES_TYPICAL).unwrap_or(CHANNELS);
         Self {
             store,
             spool,
-            window_segments,
-            recordings: Cache::with_weighter(typical, SETTLED_BYTES, ByText),
+            window_segments: settings.window_segments,
+            recordings: Cache::with_weighter(typical, bytes, ByText),
             spooled: Growing::new(GROWING_BYTES),
             growing: Growing::new(GROWING_BYTES),
             newest: Cache::new(CHANNELS),

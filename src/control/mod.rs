@@ -28,7 +28,7 @@ pub mod timeline;
 mod viewers;
 mod walk;
 
-pub use archive::PLAYLIST_BYTES;
+pub use archive::GROWING_BYTES;
 pub use auth::FirstStart;
 pub use reading::Elsewhere;
 
@@ -119,6 +119,8 @@ pub struct Settings {
     pub second_publisher: SecondPublisher,
     /// Memory for segments that viewers want.
     pub cache_bytes: u64,
+    /// Memory for playlists of recordings that are over.
+    pub playlist_bytes: u64,
 }
 
 /// A channel that somebody pushes to.
@@ -276,7 +278,7 @@ impl Control {
             None => store.clone(),
         };
         Ok(Self(Arc::new(Inner {
-            archive: Archive::new(store.clone(), spool, settings.window_segments),
+            archive: Archive::new(store.clone(), spool, &settings),
             names: retention::Names::default(),
             store,
             urls: OnceLock::new(),

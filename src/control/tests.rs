@@ -34,6 +34,7 @@ pub(super) fn settings() -> Settings {
         reconnect_window: Duration::from_secs(30),
         second_publisher: SecondPublisher::Takeover,
         cache_bytes: 1 << 20,
+        playlist_bytes: 1 << 20,
     }
 }
 

@@ -84,6 +84,7 @@ async fn world_with(limits: Limits, front: Front, seats: Seats) -> World {
         reconnect_window: Duration::from_secs(30),
         second_publisher: SecondPublisher::Takeover,
         cache_bytes: CACHE_BYTES,
+        playlist_bytes: 1 << 20,
     };
     let store = Store::local(dir.path()).expect("a store");
     let books = tempfile::tempdir().expect("a directory");

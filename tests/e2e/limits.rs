@@ -108,9 +108,7 @@ fn a_push_beyond_a_limit_ends_with_one_line() {
 fn answers_beyond_their_number_are_503() {
     let data = tempfile::tempdir().expect("a folder for the server");
     let server = Server::start(data.path(), &[("http.requests_max", "1")]);
-    let told = server.log();
-    let token = told.lines().find_map(|line| line.split_once("API token"));
-    let token = token.expect("the first start prints it").1.trim();
+    let token = server.first_token();
     // One answer that has no end.
     let address = server.url("");
     let address = address.trim_start_matches("http://");

@@ -11,11 +11,9 @@ const SOON: Duration = Duration::from_secs(15);
 
 /// What `millstream channel` prints.
 pub(crate) fn channel(server: &Server, arguments: &[&str]) -> String {
-    let told = server.log();
-    let token = told.lines().find_map(|line| line.split_once("API token"));
-    let token = token.expect("the first start prints it").1.trim();
+    let token = server.first_token();
     let mut command = millstream();
-    command.args(["channel", "--server", &server.url(""), "--token", token]);
+    command.args(["channel", "--server", &server.url(""), "--token", &token]);
     let done = command.args(arguments).output().expect("it runs");
     let out = String::from_utf8_lossy(&done.stdout).into_owned();
     let told = String::from_utf8_lossy(&done.stderr);

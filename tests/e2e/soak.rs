@@ -55,7 +55,9 @@ fn a_crowd_leaves_nothing_behind() {
     let settings = [
         ("hls.segment_duration", "1s"),
         ("hls.reconnect_window", "5s"),
+        // What would fill up in hours is full in minutes.
         ("http.cache", "16MiB"),
+        ("http.playlist_cache", "4MiB"),
     ];
     let server = Server::start(data.path(), &settings);
     let (_, descriptors_before) = server.resources();
@@ -102,7 +104,6 @@ fn a_crowd_leaves_nothing_behind() {
             memory >> 20
         );
     }
-    // Playlists of ended recordings stay in memory up to a limit of their own, which a soak does not reach.
     let playlists = server.metric("millstream_playlist_cache_bytes") as u64;
     eprintln!("playlists of ended recordings: {} MiB", playlists >> 20);
     log_is_quiet(&server);

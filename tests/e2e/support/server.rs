@@ -67,6 +67,16 @@ impl Server {
         });
     }
 
+    /// The API token that its first start prints; it may be ready before we have read that.
+    pub(crate) fn first_token(&self) -> String {
+        wait_for("the first start's API token", START_LIMIT, || {
+            let printed = self.running.stdout();
+            // A line that has its end.
+            let (_, rest) = printed.split_once("API token")?;
+            Some(rest.split_once('\n')?.0.trim().to_owned())
+        })
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
