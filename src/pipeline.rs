@@ -30,23 +30,19 @@ use crate::media::track::VideoCodec;
 use crate::media::{
     Begin, Duration, Frame, Part, Rope, Segment, Timestamp, TrackKind, Tracks, Units, WallTime,
 };
-use crate::mux::ts::Muxer;
+pub use crate::mux::ts::{BLOCK_BYTES, Blocks};
+use crate::mux::ts::{Muxer, Packets};
 pub use crate::segment::Policy;
 use crate::segment::{Cut, Opening, Segmenter};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use dates::Dates;
 use held::{Arrival, Held};
 pub use held::{FRAME_WAIT, HELD_BYTES_MAX, LEAD_IN_MAX, TRACK_WAIT};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Room for muxed bytes: what does not fit is handed over before the part ends. Bounds a session's
-/// memory, and the same room is used again once its bytes are written.
-pub const BLOCK_BYTES: usize = 32 << 10;
 /// Length of a segment: one that grows beyond it is cut without a key frame. At 200 Mbit/s it holds ten
 /// seconds.
 pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
-/// A frame takes at most so much more room as packets than as it came, beside its share of headers.
-const PACKETS_PER_FRAME: usize = 3;
 
 /// A key frame that is later than this does not follow the distance of those before it.
 const KEY_FRAME_LATE_MAX: Duration = Duration::from_ms(200);
@@ -109,7 +105,7 @@ pub struct Pipeline {
     leading_of: Option<Timestamp>,
     keys: Option<KeyFrames>,
     segment_bytes_max: u64,
-    out: BytesMut,
+    out: Packets,
     effects: VecDeque<Effect>,
     stats: Stats,
 }
@@ -142,10 +138,17 @@ impl Pipeline {
             leading_of: None,
             keys: None,
             segment_bytes_max: SEGMENT_BYTES_MAX,
-            out: BytesMut::new(),
+            out: Packets::new(Blocks::default()),
             effects: VecDeque::new(),
             stats: Stats::default(),
         }
+    }
+
+    /// The same with blocks that others fill as well.
+    #[must_use]
+    pub fn with_blocks(mut self, blocks: Blocks) -> Self {
+        self.out = Packets::new(blocks);
+        self
     }
 
     /// Takes one tag. `now` dates segments; it decides nothing else.
@@ -538,9 +541,9 @@ impl Pipeline {
         let segment = opening.segment(self.segmenter.number());
         self.effects.push_back(Effect::Open(segment));
         self.segmenter.begin(opening);
-        let before = self.out.len();
+        let before = self.out.written();
         muxer.start_segment(&mut self.out);
-        self.segmenter.wrote(self.out.len().saturating_sub(before));
+        self.wrote_since(before);
     }
 
     fn mux(&mut self, frame: &Frame) {
@@ -557,35 +560,27 @@ impl Pipeline {
             }
             TrackKind::Audio => add(&mut self.stats.audio_frames, 1),
         }
-        // A growing buffer would be copied, so a full one is handed over first.
-        let len = frame.data.len();
-        let needs = len.saturating_add((len / 32).saturating_add(PACKETS_PER_FRAME * 188));
-        if self.out.capacity().saturating_sub(self.out.len()) < needs {
-            if !self.out.is_empty() {
-                let full = self.out.split().freeze();
-                self.effects.push_back(Effect::Write(full));
-            }
-            self.out.reserve(needs.max(BLOCK_BYTES));
-        }
-        let before = self.out.len();
+        let before = self.out.written();
         muxer.write(frame, &mut self.out);
-        self.segmenter.wrote(self.out.len().saturating_sub(before));
+        self.wrote_since(before);
     }
 
     /// Everything that was muxed becomes bytes to write.
     fn flush(&mut self) {
         if let State::Running { muxer, .. } = &mut self.state {
-            let before = self.out.len();
+            let before = self.out.written();
             muxer.flush(&mut self.out);
-            self.segmenter.wrote(self.out.len().saturating_sub(before));
+            self.out.cut();
+            self.wrote_since(before);
         }
-        self.hand_over();
     }
 
-    fn hand_over(&mut self) {
-        if !self.out.is_empty() {
-            self.effects
-                .push_back(Effect::Write(self.out.split().freeze()));
+    /// What has filled blocks goes on its way.
+    fn wrote_since(&mut self, before: u64) {
+        let wrote = self.out.written().saturating_sub(before);
+        self.segmenter.wrote(wrote);
+        while let Some(bytes) = self.out.next_full() {
+            self.effects.push_back(Effect::Write(bytes));
         }
     }
 
@@ -594,12 +589,12 @@ impl Pipeline {
         else {
             return;
         };
-        let before = self.out.len();
+        let before = self.out.written();
         muxer.flush(&mut self.out);
-        let flushed = self.out.len().saturating_sub(before);
-        muxer.end_segment(size.saturating_add(flushed as u64), &mut self.out);
-        self.segmenter.wrote(self.out.len().saturating_sub(before));
-        self.hand_over();
+        let flushed = self.out.written().saturating_sub(before);
+        muxer.end_segment(size.saturating_add(flushed), &mut self.out);
+        self.out.cut();
+        self.wrote_since(before);
         let lasts = self.timeline.frame_duration(TrackKind::Video);
         if let Some(part) = self.segmenter.end_part(at, false) {
             self.effects.push_back(Effect::Part(part));

@@ -24,7 +24,7 @@ use crate::net::{
     self, Accepted, Budget, Connection, Event, Message, MessageKind, Pace, Place, Progress,
     PublishRequest, Refusal, StreamId, Timeouts,
 };
-use crate::pipeline::{Pipeline, Policy};
+use crate::pipeline::{Blocks, Pipeline, Policy};
 use output::Output;
 use quota::{Account, Excess, Verdict};
 use std::fmt;
@@ -54,6 +54,17 @@ pub struct Settings {
     pub quota: Quota,
 }
 
+/// What all connections have in common. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// When they are read.
+    pub pace: Pace,
+    /// Memory for what they send.
+    pub budget: Budget,
+    /// Memory for what is made of it.
+    pub blocks: Blocks,
+}
+
 /// Why a session ended. Written into the log and the recording's index.
 #[derive(Debug)]
 enum End {
@@ -77,7 +88,7 @@ pub async fn serve(
     control: Control,
     door: Arc<dyn Door>,
     settings: Settings,
-    (pace, budget): (Pace, Budget),
+    shared: Shared,
     accepted: Accepted,
     leave: CancellationToken,
 ) {
@@ -93,6 +104,11 @@ pub async fn serve(
     };
     let _open = metrics::RTMP_CONNECTIONS.hold();
     let timeouts = settings.timeouts;
+    let Shared {
+        pace,
+        budget,
+        blocks,
+    } = shared;
     let mut connection = Connection::new(stream, peer, since, config, timeouts, pace, budget);
     let displaced = place.displaced();
     tokio::pin!(displaced);
@@ -109,7 +125,16 @@ pub async fn serve(
         match event {
             Ok(Some(Event::Publish(request))) => {
                 published = true;
-                if !publish(&control, &*door, settings, &mut connection, &place, request).await {
+                if !publish(
+                    &control,
+                    &*door,
+                    (settings, &blocks),
+                    &mut connection,
+                    &place,
+                    request,
+                )
+                .await
+                {
                     break;
                 }
             }
@@ -138,7 +163,7 @@ pub async fn serve(
 async fn publish(
     control: &Control,
     door: &dyn Door,
-    settings: Settings,
+    (settings, blocks): (Settings, &Blocks),
     connection: &mut Connection,
     place: &Place,
     request: PublishRequest,
@@ -176,7 +201,7 @@ async fn publish(
             Ok(claim) => {
                 connection.accept(stream);
                 place.reached(Progress::Settled);
-                return Publishing::begin(claim, settings, &request, remote)
+                return Publishing::begin(claim, (settings, blocks), &request, remote)
                     .await
                     .run(connection, stream)
                     .await;
@@ -206,7 +231,7 @@ struct Publishing {
 impl Publishing {
     async fn begin(
         claim: Claim,
-        settings: Settings,
+        (settings, blocks): (Settings, &Blocks),
         request: &PublishRequest,
         remote: SocketAddr,
     ) -> Self {
@@ -236,7 +261,8 @@ impl Publishing {
             remote,
             output,
             account: Account::new(quota_of(&claim, settings.quota), clock::monotonic()),
-            pipeline: Pipeline::new(policy_of(&claim, settings.policy), begin),
+            pipeline: Pipeline::new(policy_of(&claim, settings.policy), begin)
+                .with_blocks(blocks.clone()),
             now: clock::now(),
             taken: Vec::new(),
             claim,
@@ -270,6 +296,10 @@ impl Publishing {
                 Some(event) => Ok(Some(event)),
                 None => {
                     self.report();
+                    // More of a publisher that sends faster than it is read goes to the disk at once.
+                    if !connection.has_more() {
+                        self.output.settle().await;
+                    }
                     let due = self.pipeline.key_frame_due();
                     connection.expect(due.map(Into::into));
                     let event = tokio::select! {

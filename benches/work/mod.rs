@@ -3,12 +3,12 @@
 #![allow(dead_code, missing_docs, unreachable_pub)] // each program uses a part of it
 
 use super::load::{self, Tag};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use millstream::flv::{Demuxer, TagKind};
 use millstream::media::{
     Begin, Duration, Frame, Rope, Segment, Timestamp, TrackKind, Units, WallTime,
 };
-use millstream::mux::ts::Muxer;
+use millstream::mux::ts::{Blocks, Muxer, Packets};
 use millstream::pipeline::{Effect, Pipeline, Policy};
 use millstream::playlist::{Window, WindowConfig, vod};
 use millstream::rtmp::{Message, MessageKind};
@@ -90,10 +90,9 @@ pub fn mux() -> Work {
         }
     }
     let mut muxer = Muxer::new(demuxer.tracks().clone());
-    let mut out = BytesMut::with_capacity(2 << 20);
+    let mut out = Packets::new(Blocks::default());
     let mut start_ms = 0;
     Box::new(move || {
-        out.clear();
         muxer.start_segment(&mut out);
         for (kind, at_ms, key, data, units) in &frames {
             let at = Timestamp::from_ms(start_ms + i64::from(*at_ms));
@@ -101,7 +100,9 @@ pub fn mux() -> Work {
         }
         muxer.flush(&mut out);
         start_ms += i64::from(SECONDS) * 1000;
-        std::hint::black_box(&out);
+        while let Some(bytes) = out.next_full() {
+            std::hint::black_box(bytes);
+        }
     })
 }
 

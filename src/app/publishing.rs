@@ -7,7 +7,8 @@ use crate::config::{self, Config};
 use crate::control::Control;
 use crate::control::auth::Door;
 use crate::net::{Accepted, Arrival, Budget, Expects, Listener, Pace, Seats};
-use crate::publish;
+use crate::pipeline::Blocks;
+use crate::publish::{self, Shared};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,8 +19,7 @@ pub(super) struct Publishing {
     control: Control,
     /// For those who come from now on.
     settings: Arc<RwLock<publish::Settings>>,
-    pace: Pace,
-    budget: Budget,
+    shared: Shared,
     sessions: TaskTracker,
     leave: CancellationToken,
 }
@@ -35,8 +35,11 @@ impl Publishing {
         Self {
             control,
             settings: Arc::new(RwLock::new(settings::publish(config))),
-            pace: Pace::default(),
-            budget: Budget::new(usize::try_from(config.ingest.memory.0).unwrap_or(usize::MAX)),
+            shared: Shared {
+                pace: Pace::default(),
+                budget: Budget::new(usize::try_from(config.ingest.memory.0).unwrap_or(usize::MAX)),
+                blocks: Blocks::default(),
+            },
             sessions,
             leave,
         }
@@ -71,7 +74,7 @@ impl Publishing {
     /// Serves a connection; `door` decides what it may publish.
     fn serve(&self, door: Arc<dyn Door>, accepted: Accepted) {
         let control = self.control.clone();
-        let shared = (self.pace.clone(), self.budget.clone());
+        let shared = self.shared.clone();
         let leave = self.leave.clone();
         let session = publish::serve(control, door, self.settings(), shared, accepted, leave);
         self.sessions.spawn(session);

@@ -117,9 +117,9 @@ impl Segmenter {
     }
 
     /// Counts bytes of the open part.
-    pub fn wrote(&mut self, bytes: usize) {
+    pub fn wrote(&mut self, bytes: u64) {
         if let Some(open) = &mut self.open {
-            open.part_size = open.part_size.saturating_add(bytes as u64);
+            open.part_size = open.part_size.saturating_add(bytes);
         }
     }
 

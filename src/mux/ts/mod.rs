@@ -3,7 +3,8 @@
 //!
 //! In the order in which a frame passes: [`muxer`] decides what goes out and when, `annexb` and
 //! `adts` frame it for the elementary stream, `pes` heads it, `pcr` keeps the clock, `packet` lays
-//! it out in 188 bytes, `psi` says what the streams are. `salvage` reads back what a crash cut off.
+//! it out in 188 bytes, `packets` lets them fill blocks, `psi` says what the streams are. `salvage`
+//! reads back what a crash cut off.
 //!
 //! Where a segment begins is the caller's decision.
 
@@ -30,11 +31,13 @@ pub mod salvage;
 mod adts;
 mod annexb;
 mod packet;
+mod packets;
 mod pcr;
 mod pes;
 mod psi;
 
 pub use muxer::Muxer;
+pub use packets::{BLOCK_BYTES, Blocks, Packets};
 pub use salvage::{Salvaged, salvage};
 
 #[cfg(test)]

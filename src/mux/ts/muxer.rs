@@ -3,12 +3,12 @@
 use super::adts;
 use super::annexb::AccessUnit;
 use super::packet::{Adaptation, PACKET_LEN, Payload, PidStream, Ticks33};
+use super::packets::Packets;
 use super::pcr::{LAG_MAX, Pcr, PcrClock};
 use super::pes::{AUDIO_PAYLOAD_MAX, Header};
 use super::psi::{AUDIO_PID, Psi, VIDEO_PID};
 use crate::media::track::AudioCodec;
 use crate::media::{AudioConfig, Duration, Frame, Timestamp, TrackKind, Tracks};
-use bytes::BytesMut;
 
 /// An audio PES that would become larger is ended first, as ffmpeg does it: with its header it
 /// fills 16 packets, so little is stuffing.
@@ -64,7 +64,7 @@ impl Muxer {
     }
 
     /// Begins a segment with PAT and PMT. The next frame brings a clock value with it.
-    pub fn start_segment(&mut self, out: &mut BytesMut) {
+    pub fn start_segment(&mut self, out: &mut Packets) {
         self.psi.write(out);
         self.clock.start_segment();
     }
@@ -73,7 +73,7 @@ impl Muxer {
     /// it is full. Ignores what the demuxer does not let through: frames of a track that is not in
     /// the tracks, pictures without units, audio frames larger than their framing can express
     /// (AAC: 8,184 bytes, MP3: 65,527).
-    pub fn write(&mut self, frame: &Frame, out: &mut BytesMut) {
+    pub fn write(&mut self, frame: &Frame, out: &mut Packets) {
         match frame.kind {
             TrackKind::Video => self.write_video(frame, out),
             TrackKind::Audio => self.write_audio(frame, out),
@@ -82,7 +82,7 @@ impl Muxer {
 
     /// Ends the pending audio PES, so that every frame given so far is in `out`. Before a part or
     /// a segment ends.
-    pub fn flush(&mut self, out: &mut BytesMut) {
+    pub fn flush(&mut self, out: &mut Packets) {
         let Some(first) = self.pending.first else {
             return;
         };
@@ -117,7 +117,7 @@ impl Muxer {
 
     /// Ends a segment of `size` bytes, of which the last are in `out`: a tiny one is filled up.
     /// Comes after [`Self::flush`].
-    pub fn end_segment(&mut self, size: u64, out: &mut BytesMut) {
+    pub fn end_segment(&mut self, size: u64, out: &mut Packets) {
         let packets = usize::try_from(size).unwrap_or(usize::MAX) / PACKET_LEN;
         for _ in 0..SEGMENT_PACKETS_MIN.saturating_sub(packets).div_ceil(2) {
             self.psi.write(out);
@@ -130,7 +130,7 @@ impl Muxer {
         self.clock.discontinuity();
     }
 
-    fn write_video(&mut self, frame: &Frame, out: &mut BytesMut) {
+    fn write_video(&mut self, frame: &Frame, out: &mut Packets) {
         // Audio that has stopped coming must not wait until the clock has passed it.
         if self
             .pending
@@ -156,7 +156,7 @@ impl Muxer {
         unit.write(&mut payload);
     }
 
-    fn write_audio(&mut self, frame: &Frame, out: &mut BytesMut) {
+    fn write_audio(&mut self, frame: &Frame, out: &mut Packets) {
         let Some(config) = self.tracks.audio.clone() else {
             return;
         };
@@ -173,7 +173,7 @@ impl Muxer {
 
     /// What the first packet of a PES carries besides it. Writes the clock values that have to
     /// stand before.
-    fn adaptation(&mut self, kind: TrackKind, key: bool, out: &mut BytesMut) -> Adaptation {
+    fn adaptation(&mut self, kind: TrackKind, key: bool, out: &mut Packets) -> Adaptation {
         let has_video = self.tracks.video.is_some();
         let carries_clock = kind == TrackKind::Video || !has_video;
         let stream = if has_video {

@@ -2,8 +2,8 @@
 //!
 //! Does not know what the payload is.
 
+use super::packets::Packets;
 use crate::media::Timestamp;
-use bytes::BytesMut;
 
 /// Bytes of a packet.
 pub(super) const PACKET_LEN: usize = 188;
@@ -61,25 +61,25 @@ impl Adaptation {
     }
 
     /// Writes the field in `len` bytes, of which the first counts the others (§2.4.3.4).
-    fn write(&self, len: usize, out: &mut BytesMut) {
+    fn write(&self, len: usize, out: &mut Packets) {
         let Some(following) = len.checked_sub(1) else {
             return;
         };
-        out.extend_from_slice(&[u8::try_from(following).unwrap_or(u8::MAX)]);
+        out.put(&[u8::try_from(following).unwrap_or(u8::MAX)]);
         let Some(mut stuffing) = following.checked_sub(1) else {
             return;
         };
         let flags = u8::from(self.discontinuity) << 7
             | u8::from(self.random_access) << 6
             | u8::from(self.pcr.is_some()) << 4;
-        out.extend_from_slice(&[flags]);
+        out.put(&[flags]);
         if let Some(Ticks33(base)) = self.pcr {
             // 33 bits of base, 6 reserved ones, 9 bits of extension: always 0, our clock has 90 kHz.
             let [_, _, field @ ..] = (base << 15 | 0x7e00).to_be_bytes();
-            out.extend_from_slice(&field);
+            out.put(&field);
             stuffing = stuffing.saturating_sub(PCR_LEN);
         }
-        out.extend_from_slice(STUFFING.get(..stuffing).unwrap_or_default());
+        out.put(STUFFING.get(..stuffing).unwrap_or_default());
     }
 }
 
@@ -97,11 +97,11 @@ impl PidStream {
     }
 
     /// A packet without payload. Leaves the counter alone: it repeats the one before (§2.4.3.3).
-    pub(super) fn write_adaptation(&mut self, adaptation: &Adaptation, out: &mut BytesMut) {
-        out.reserve(PACKET_LEN);
+    pub(super) fn write_adaptation(&mut self, adaptation: &Adaptation, out: &mut Packets) {
+        out.begin_packet();
         let [high, low] = self.pid.to_be_bytes();
         let counter = self.counter.wrapping_sub(1) & 0x0f;
-        out.extend_from_slice(&[SYNC, high, low, HAS_ADAPTATION | counter]);
+        out.put(&[SYNC, high, low, HAS_ADAPTATION | counter]);
         adaptation.write(BODY_LEN, out);
     }
 
@@ -118,7 +118,7 @@ impl PidStream {
 /// A payload of known length on its way into packets, piece by piece. Its owner puts exactly the
 /// bytes announced; what is short in the last packet becomes stuffing in its adaptation field.
 pub(super) struct Payload<'a> {
-    out: &'a mut BytesMut,
+    out: &'a mut Packets,
     stream: &'a mut PidStream,
     /// Bytes still to come.
     left: usize,
@@ -134,10 +134,8 @@ impl<'a> Payload<'a> {
         stream: &'a mut PidStream,
         adaptation: &Adaptation,
         len: usize,
-        out: &'a mut BytesMut,
+        out: &'a mut Packets,
     ) -> Self {
-        let packets = len.saturating_add(adaptation.len()).div_ceil(BODY_LEN);
-        out.reserve(packets.saturating_mul(PACKET_LEN));
         let mut payload = Self {
             out,
             stream,
@@ -170,7 +168,7 @@ impl<'a> Payload<'a> {
                 self.begin_packet(false, &rides.unwrap_or_default());
             }
             let (now, later) = bytes.split_at_checked(self.room).unwrap_or((bytes, &[]));
-            self.out.extend_from_slice(now);
+            self.out.put(now);
             self.room = self.room.saturating_sub(now.len());
             self.left = self.left.saturating_sub(now.len());
             bytes = later;
@@ -182,8 +180,9 @@ impl<'a> Payload<'a> {
     fn put_whole_packets<'b>(&mut self, mut bytes: &'b [u8]) -> &'b [u8] {
         while let Some((body, later)) = bytes.split_first_chunk::<BODY_LEN>() {
             let header = self.stream.header(false, false);
-            self.out.extend_from_slice(&header);
-            self.out.extend_from_slice(body);
+            self.out.begin_packet();
+            self.out.put(&header);
+            self.out.put(body);
             self.left = self.left.saturating_sub(BODY_LEN);
             bytes = later;
         }
@@ -195,7 +194,8 @@ impl<'a> Payload<'a> {
         self.room = free.min(self.left);
         let adaptation_len = BODY_LEN.saturating_sub(self.room);
         let header = self.stream.header(start, adaptation_len > 0);
-        self.out.extend_from_slice(&header);
+        self.out.begin_packet();
+        self.out.put(&header);
         adaptation.write(adaptation_len, self.out);
     }
 }

@@ -1,9 +1,9 @@
 //! The tables that say what the streams are: PAT and PMT (ISO 13818-1 §2.4.4).
 
 use super::packet::{Adaptation, BODY_LEN, Payload, PidStream};
+use super::packets::Packets;
 use crate::media::track::{AudioCodec, VideoCodec};
 use crate::media::{AudioConfig, Tracks, VideoConfig};
-use bytes::BytesMut;
 use mpeg2ts::es::StreamType;
 use mpeg2ts::ts::payload::{Pat, Pmt};
 use mpeg2ts::ts::{
@@ -61,7 +61,7 @@ impl Psi {
         }
     }
 
-    pub(super) fn write(&mut self, out: &mut BytesMut) {
+    pub(super) fn write(&mut self, out: &mut Packets) {
         let plain = Adaptation::default();
         Payload::begin(&mut self.pat_stream, &plain, BODY_LEN, out).put(&self.pat);
         Payload::begin(&mut self.pmt_stream, &plain, BODY_LEN, out).put(&self.pmt);

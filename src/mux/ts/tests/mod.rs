@@ -2,11 +2,11 @@
 
 mod walker;
 
-use super::Muxer;
 use super::packet::{Adaptation, Payload, PidStream, Ticks33};
+use super::{Blocks, Muxer, Packets};
 use crate::media::track::{AudioCodec, VideoCodec};
 use crate::media::{AudioConfig, Frame, Rope, Timestamp, TrackKind, Tracks, Unit, VideoConfig};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use mpeg2ts::pes::{PesPacketReader, ReadPesPacket};
 use mpeg2ts::ts::TsPacketReader;
 use proptest::prelude::*;
@@ -110,16 +110,27 @@ fn byte_stream(key: bool, len: usize) -> Vec<u8> {
     stream
 }
 
+fn packets() -> Packets {
+    Packets::new(Blocks::default())
+}
+
+/// All that was written.
+fn bytes(mut packets: Packets) -> Vec<u8> {
+    packets.cut();
+    let pieces: Vec<_> = std::iter::from_fn(|| packets.next_full()).collect();
+    pieces.concat()
+}
+
 /// One segment of these frames.
-fn segment(tracks: Tracks, frames: &[Frame]) -> BytesMut {
+fn segment(tracks: Tracks, frames: &[Frame]) -> Vec<u8> {
     let mut muxer = Muxer::new(tracks);
-    let mut out = BytesMut::new();
+    let mut out = packets();
     muxer.start_segment(&mut out);
     for frame in frames {
         muxer.write(frame, &mut out);
     }
     muxer.flush(&mut out);
-    out
+    bytes(out)
 }
 
 /// Frames of a constant rate, and audio between them in the order of time.
@@ -221,13 +232,14 @@ fn any_payload_fits_its_packets() {
     for (adaptation, field) in table.into_iter().zip([0, 2, 8]) {
         for len in 1..=600 {
             let mut stream = PidStream::new(VIDEO);
-            let mut out = BytesMut::new();
+            let mut out = packets();
             let data = noise(len);
             let mut payload = Payload::begin(&mut stream, &adaptation, len, &mut out);
             for piece in data.chunks(1 + len / 3) {
                 payload.put(piece);
             }
             drop(payload);
+            let out = bytes(out);
             assert_eq!(out.len(), (len + field).div_ceil(184) * 188, "{len} bytes");
             let mut read = Vec::new();
             for (n, packet) in out.chunks(188).enumerate() {
@@ -329,8 +341,9 @@ fn tables_say_what_the_streams_are() {
     };
     let hevc = b"\x05\x04HEVC".to_vec();
     let check = |tracks: Tracks, pcr_pid: u16, expected: &[(u8, u16, Vec<u8>)]| {
-        let mut out = BytesMut::new();
+        let mut out = packets();
         Muxer::new(tracks).start_segment(&mut out);
+        let out = bytes(out);
         assert_eq!(out.len(), 376);
         let pmt = &walk(&out).pmts[0];
         assert_eq!((pmt.version, pmt.pcr_pid), (0, pcr_pid));
@@ -351,7 +364,6 @@ fn tables_say_what_the_streams_are() {
 #[test]
 fn the_version_of_the_pmt_grows_with_its_content_only() {
     let mut muxer = Muxer::new(both());
-    let mut out = BytesMut::new();
     let other_sets = VideoConfig {
         parameter_sets: vec![],
         ..h264()
@@ -365,16 +377,18 @@ fn the_version_of_the_pmt_grows_with_its_content_only() {
         both(),
     ] {
         muxer.set_tracks(tracks);
+        let mut out = packets();
         muxer.start_segment(&mut out);
-        versions.push(walk(&out).pmts.last().unwrap().version);
+        versions.push(walk(&bytes(out)).pmts.last().unwrap().version);
     }
     assert_eq!(versions, [0, 0, 1, 1, 2]);
     for _ in 0..30 {
         muxer.set_tracks(tracks(Some(h264()), None));
         muxer.set_tracks(both());
     }
+    let mut out = packets();
     muxer.start_segment(&mut out);
-    assert_eq!(walk(&out).pmts.last().unwrap().version, 62 % 32);
+    assert_eq!(walk(&bytes(out)).pmts.last().unwrap().version, 62 % 32);
 }
 
 #[test]
@@ -391,18 +405,18 @@ fn hevc_has_its_own_delimiter() {
 fn counters_and_clock_run_on_over_segments() {
     let frames = interleaved(0, 12, 30, 2000, 300);
     let mut muxer = Muxer::new(both());
-    let mut whole = BytesMut::new();
+    let mut whole = packets();
     let mut starts = Vec::new();
     for frame in &frames {
         if frame.kind == TrackKind::Video && frame.key {
             muxer.flush(&mut whole);
-            starts.push(whole.len() / 188);
+            starts.push((whole.written() / 188) as usize);
             muxer.start_segment(&mut whole);
         }
         muxer.write(frame, &mut whole);
     }
     muxer.flush(&mut whole);
-    let walked = walk(&whole);
+    let walked = walk(&bytes(whole));
     check_frames(&frames, &walked);
     walked.check_clock();
     assert_eq!(walked.fillers(), 0);
@@ -580,19 +594,20 @@ fn a_long_hole_costs_few_packets() {
 fn a_discontinuity_shows_if_the_time_base_changes() {
     let check = |start: i64, changes: bool| {
         let mut muxer = Muxer::new(both());
-        let mut out = BytesMut::new();
+        let mut out = packets();
         muxer.start_segment(&mut out);
         for frame in interleaved(900_000, 4, 30, 500, 100) {
             muxer.write(&frame, &mut out);
         }
         muxer.flush(&mut out);
-        let cut = out.len() / 188;
+        let cut = (out.written() / 188) as usize;
         muxer.discontinuity();
         muxer.start_segment(&mut out);
         for frame in interleaved(start, 4, 30, 500, 100) {
             muxer.write(&frame, &mut out);
         }
         muxer.flush(&mut out);
+        let out = bytes(out);
         let walked = walk(&out);
         let first = walked.packets.iter().enumerate();
         let first: Vec<_> = first.filter(|(_, p)| p.discontinuity).collect();
@@ -632,7 +647,7 @@ proptest! {
         ),
     ) {
         let mut muxer = Muxer::new(both());
-        let mut out = BytesMut::new();
+        let mut out = packets();
         muxer.start_segment(&mut out);
         for (call, dts, pts, key, len) in calls {
             let times = |mut frame: Frame| {
@@ -649,6 +664,7 @@ proptest! {
                 _ => muxer.write(&times(picture(0, 0, key, len)), &mut out),
             }
         }
+        let out = bytes(out);
         prop_assert_eq!(out.len() % 188, 0);
         prop_assert!(out.chunks(188).all(|packet| packet[0] == 0x47));
     }
@@ -670,7 +686,7 @@ proptest! {
         frames.extend((0..sounds).map(|n| sound(start + n * 1920, 20 + sizes[n as usize % sizes.len()] % 1500)));
         frames.sort_by_key(|frame| frame.dts.ticks() + if frame.kind == TrackKind::Audio { late_ms * 90 } else { 0 });
         let mut muxer = Muxer::new(both());
-        let mut out = BytesMut::new();
+        let mut out = packets();
         muxer.start_segment(&mut out);
         for (n, frame) in frames.iter().enumerate() {
             if n % part == 0 {
@@ -683,6 +699,7 @@ proptest! {
             muxer.write(frame, &mut out);
         }
         muxer.flush(&mut out);
+        let out = bytes(out);
         let walked = walk(&out);
         check_frames(&frames, &walked);
         walked.check_clock();
