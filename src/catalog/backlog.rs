@@ -8,6 +8,7 @@
 
 use super::history::{self, RecordingRow, SegmentRow, SessionRow};
 use super::retention::{self, Expiry};
+use super::stored::{self, Stored};
 use super::{Catalog, Error, judge, within};
 use crate::key::RecordingKey;
 use std::collections::BTreeSet;
@@ -233,8 +234,15 @@ impl Writer {
     async fn attempt(&self, batch: &[Entry]) -> Result<(), Error> {
         let write = async {
             let mut transaction = self.catalog.writes.begin().await?;
-            for entry in batch {
-                entry.write(&mut transaction).await?;
+            // Segments in a row are written together.
+            let both_stored = |one: &Entry, next: &Entry| one.stored().and(next.stored()).is_some();
+            for run in batch.chunk_by(both_stored) {
+                if let [one] = run {
+                    one.write(&mut transaction).await?;
+                } else {
+                    let segments: Vec<_> = run.iter().filter_map(Entry::stored).collect();
+                    stored::write_segments(&mut transaction, &segments).await?;
+                }
             }
             transaction.commit().await
         };
@@ -300,15 +308,26 @@ impl Entry {
         }
     }
 
-    async fn write(&self, on: &mut sqlx::AnyConnection) -> Result<(), sqlx::Error> {
+    fn stored(&self) -> Option<Stored<'_>> {
         match self {
-            Self::Recording { key, began_ms } => history::write_recording(on, key, *began_ms).await,
-            Self::Session(row) => history::write_session(on, row).await,
             Self::Segment {
                 key,
                 row,
                 target_duration_s,
-            } => history::write_segment(on, key, row, *target_duration_s).await,
+            } => Some(Stored {
+                key,
+                row,
+                target_duration_s: *target_duration_s,
+            }),
+            _ => None,
+        }
+    }
+
+    async fn write(&self, on: &mut sqlx::AnyConnection) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Recording { key, began_ms } => history::write_recording(on, key, *began_ms).await,
+            Self::Session(row) => history::write_session(on, row).await,
+            Self::Segment { .. } => stored::write_segments(on, self.stored().as_slice()).await,
             Self::Lost { key, number } => history::lose_segment(on, key, *number).await,
             Self::Expired { key, expiry } => retention::expire(on, key, expiry).await,
             Self::End { key, ended_ms } => history::end_recording(on, key, *ended_ms).await,

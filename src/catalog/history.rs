@@ -348,62 +348,6 @@ pub(super) async fn write_session(
     .map(drop)
 }
 
-pub(super) async fn write_segment(
-    on: &mut AnyConnection,
-    key: &RecordingKey,
-    row: &SegmentRow,
-    target_duration_s: i64,
-) -> Result<(), sqlx::Error> {
-    let recording = recording_key(key);
-    let insert = sqlx::query(
-        "INSERT INTO segments (recording, number, session_ms, date_ms, duration, size, flags) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (recording, number) DO NOTHING",
-    );
-    let insert = insert
-        .bind(recording)
-        .bind(row.number)
-        .bind(row.session_ms)
-        .bind(row.date_ms)
-        .bind(row.duration)
-        .bind(row.size)
-        .bind(row.flags);
-    if insert.execute(&mut *on).await?.rows_affected() == 0 {
-        return Ok(());
-    }
-    if count_segment(on, recording, row, target_duration_s).await? == 0 {
-        // Its recording's own row is still to come: after a crash nobody says in which order.
-        write_recording(on, key, row.date_ms).await?;
-        count_segment(on, recording, row, target_duration_s).await?;
-    }
-    Ok(())
-}
-
-/// Adds a segment to its recording's own row; how many rows there were.
-async fn count_segment(
-    on: &mut AnyConnection,
-    recording: i64,
-    row: &SegmentRow,
-    target_duration_s: i64,
-) -> Result<u64, sqlx::Error> {
-    sqlx::query(
-        "UPDATE recordings SET segments = segments + 1, bytes = bytes + $1, target_duration_s = $2, \
-         began_ms = CASE WHEN $3 < began_ms THEN $3 ELSE began_ms END, \
-         until_ms = CASE WHEN $4 > until_ms THEN $4 ELSE until_ms END, \
-         oldest_ms = CASE WHEN $6 = 0 AND $3 < oldest_ms THEN $3 ELSE oldest_ms END, \
-         withdrawn = withdrawn + $7 WHERE key = $5",
-    )
-    .bind(row.size)
-    .bind(target_duration_s)
-    .bind(row.date_ms)
-    .bind(row.until_ms())
-    .bind(recording)
-    .bind(row.flags & flags::EXPIRED)
-    .bind(if row.flags & flags::EXPIRED != 0 { row.size } else { 0 })
-    .execute(on)
-    .await
-    .map(|done| done.rows_affected())
-}
-
 /// Makes a recording and its segments what they are said to be. What has expired and is not gone yet
 /// stays as it is.
 pub(super) async fn rewrite(

@@ -15,6 +15,7 @@ mod hubs;
 mod ranges;
 mod retention;
 mod sql;
+mod stored;
 mod unstored;
 
 pub use backlog::{Backlog, Entry, Health};

@@ -1,8 +1,12 @@
 //! A statement that grows by conditions: text that we wrote, and values that others did.
 
 use super::{Catalog, Error, within};
-use sqlx::AssertSqlSafe;
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, AssertSqlSafe};
+
+/// Of a statement with more values than these the next is likely to have another number.
+const VALUES_REMEMBERED: usize = 128;
 
 /// Text with `$1`, `$2`, …, which SQLite and PostgreSQL both read, and the values for them.
 pub(super) struct Sql {
@@ -39,11 +43,34 @@ impl Sql {
         }
     }
 
+    /// Appends rows of numbers, each in parentheses.
+    pub(super) fn push_rows<const COLUMNS: usize>(
+        &mut self,
+        rows: impl Iterator<Item = [i64; COLUMNS]>,
+    ) {
+        let places = ["?"; COLUMNS].join(", ");
+        for (nth, row) in rows.enumerate() {
+            let before = if nth == 0 { "" } else { ", " };
+            self.push(&format!("{before}({places})"), row.map(Value::Number));
+        }
+    }
+
+    /// What a statement returns that writes.
+    pub(super) async fn fetch(self, on: &mut AnyConnection) -> Result<Vec<AnyRow>, sqlx::Error> {
+        // A connection remembers some prepared statements: not one for every number of rows.
+        let few = self.values.len() <= VALUES_REMEMBERED;
+        self.query().persistent(few).fetch_all(on).await
+    }
+
     pub(super) async fn rows(
         self,
         catalog: &Catalog,
         action: &'static str,
     ) -> Result<Vec<AnyRow>, Error> {
+        within(action, self.query().fetch_all(&catalog.reads)).await
+    }
+
+    fn query(self) -> Query<'static, Any, AnyArguments> {
         // The text is made of our own literals and of numbers of placeholders.
         let mut query = sqlx::query(AssertSqlSafe(self.text));
         for value in self.values {
@@ -52,7 +79,7 @@ impl Sql {
                 Value::Text(text) => query.bind(text),
             };
         }
-        within(action, query.fetch_all(&catalog.reads)).await
+        query
     }
 }
 

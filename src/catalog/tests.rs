@@ -153,6 +153,44 @@ async fn channels_are_listed_in_the_order_of_their_bytes() {
 }
 
 #[tokio::test]
+async fn segments_of_many_recordings_are_counted_once_each() {
+    on_both(|catalog| async move {
+        let keys: Vec<_> = (0..5).map(|n| recording(&format!("c{n}"), 1_000)).collect();
+        let (backlog, task) = Backlog::start(catalog.clone());
+        // Only the first has a row of its own before its segments; all come twice.
+        let began_ms = 1_000;
+        let key = keys[0].clone();
+        backlog.push(Entry::Recording { key, began_ms });
+        for number in (0..40).chain(0..40) {
+            for (nth, key) in keys.iter().enumerate() {
+                let mut row = segment(number, 10_000 + 2_000 * number as i64);
+                if nth == 1 && number < 10 {
+                    row.flags |= flags::EXPIRED;
+                }
+                backlog.push(Entry::Segment {
+                    key: key.clone(),
+                    row,
+                    target_duration_s: 2,
+                });
+            }
+        }
+        drop(backlog);
+        task.await.expect("ends when all is written");
+        for (nth, key) in keys.iter().enumerate() {
+            let row = catalog.recording(key).await.expect("read");
+            let row = row.expect("there is one");
+            let began_ms = if nth == 0 { 1_000 } else { 10_000 };
+            assert_eq!((row.segments, row.bytes), (40, 40_000), "{key}");
+            assert_eq!((row.began_ms, row.until_ms), (began_ms, 90_000), "{key}");
+            assert_eq!(row.target_duration_s, 2);
+        }
+        let usage = catalog.usage().await.expect("asked");
+        assert_eq!((usage.bytes, usage.withdrawn), (200_000, 10_000));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn history_is_written_behind_the_pushes_and_bears_repetition() {
     on_both(|catalog| async move {
         let (backlog, task) = Backlog::start(catalog.clone());

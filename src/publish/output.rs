@@ -7,8 +7,7 @@ use crate::control::recording::Recording;
 use crate::media::Segment;
 use crate::metrics;
 use crate::pipeline::{Effect, Pipeline};
-use crate::store::disk::{WriteError, Writer};
-use bytes::Bytes;
+use crate::store::disk::{Batch, WriteError, Writer};
 use std::sync::Arc;
 
 /// Bytes of a part that are gathered at most before they go to the disk.
@@ -22,9 +21,8 @@ pub(super) struct Output {
     writer: Writer,
     recording: Arc<Recording>,
     ledger: Ledger,
-    /// Bytes of the open part: one job for all of them is cheaper than one for each block.
-    gathered: Vec<Bytes>,
-    gathered_len: usize,
+    /// What is to be done on the disk: one waking of its thread for all is cheaper than one for each.
+    batch: Batch,
     /// Lines that go to the index with the next segment: without one they are not worth a folder.
     notes: String,
     any: bool,
@@ -37,8 +35,7 @@ impl Output {
             writer,
             recording,
             ledger,
-            gathered: Vec::new(),
-            gathered_len: 0,
+            batch: Batch::default(),
             notes: String::new(),
             any: false,
             told: Told::default(),
@@ -57,16 +54,19 @@ impl Output {
                     self.recording.set_tracks(&tracks);
                     self.ledger.tracks(&tracks);
                 }
-                Effect::Open(segment) => self.open(&segment).await,
-                Effect::Write(bytes) => self.gather(bytes).await,
+                Effect::Open(segment) => self.open(&segment),
+                Effect::Write(bytes) => self.batch.append(bytes),
                 Effect::Part(_) => {
-                    self.hand_over(true).await;
+                    self.batch.end_part();
                     self.told.tell(pipeline);
                 }
                 Effect::Segment {
                     segment,
                     target_duration_s,
-                } => self.store(segment, target_duration_s).await,
+                } => self.store(segment, target_duration_s),
+            }
+            if self.batch.bytes() >= GATHERED_MAX {
+                self.writer.send(&mut self.batch).await;
             }
         }
     }
@@ -76,28 +76,14 @@ impl Output {
         self.told.tell(pipeline);
     }
 
-    async fn gather(&mut self, bytes: Bytes) {
-        self.gathered_len += bytes.len();
-        self.gathered.push(bytes);
-        if self.gathered_len >= GATHERED_MAX {
-            self.hand_over(false).await;
-        }
-    }
-
     /// Nothing more has come yet: what was gathered need not wait, unless it is little.
     pub(super) async fn settle(&mut self) {
-        if self.gathered_len >= GATHERED_MIN {
-            self.hand_over(false).await;
+        if self.batch.ends_something() || self.batch.bytes() >= GATHERED_MIN {
+            self.writer.send(&mut self.batch).await;
         }
     }
 
-    async fn hand_over(&mut self, ends_part: bool) {
-        let blocks = std::mem::take(&mut self.gathered);
-        self.gathered_len = 0;
-        self.writer.append(blocks, ends_part).await;
-    }
-
-    async fn open(&mut self, segment: &Segment) {
+    fn open(&mut self, segment: &Segment) {
         let key = self.recording.key();
         let object = self.recording.segment_object(segment.number);
         let marker = Marker {
@@ -105,13 +91,11 @@ impl Output {
             lines: self.notes.clone(),
             counted: self.ledger.so_far(),
         };
-        self.writer
-            .open(object, key.marker(), marker.to_text())
-            .await;
+        self.batch.open(object, key.marker(), marker.to_text());
     }
 
     /// Data, then index, then news: the bytes get their name, the index its line, the playlist its entry.
-    async fn store(&mut self, segment: Segment, target_duration_s: u32) {
+    fn store(&mut self, segment: Segment, target_duration_s: u32) {
         let index = self.recording.key().journal();
         let notes = std::mem::take(&mut self.notes);
         let gap = Segment {
@@ -140,11 +124,12 @@ impl Output {
                 ledger.segment(&gap, target_duration_s);
             }
         };
-        self.writer.finish(index, stored, lost, news).await;
+        self.batch.finish(index, stored, lost, news);
     }
 
     /// Waits until everything is on the disk and listed.
     pub(super) async fn finish(mut self) {
+        self.writer.send(&mut self.batch).await;
         if self.any && !self.notes.is_empty() {
             let index = self.recording.key().journal();
             let recording = self.recording.clone();

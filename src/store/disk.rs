@@ -32,9 +32,9 @@ use std::time::Instant;
 use thread::Thread;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// Jobs that wait for one thread. A job is at most some hundred KiB of a part, so this bounds memory.
+/// Batches that wait for one thread.
 const QUEUE_MAX: usize = 256;
-/// Bytes in the jobs that wait for all threads together; bounds memory, whatever the size of a job.
+/// Bytes in the batches that wait for all threads together; bounds memory, whatever their size.
 pub const QUEUED_BYTES_MAX: usize = 64 << 20;
 /// They are counted in these.
 const QUEUED_UNIT: usize = 1 << 10;
@@ -90,7 +90,16 @@ type Done = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 struct Queued {
     writer: u64,
     since: Instant,
-    job: Job,
+    jobs: Vec<Job>,
+    /// Given back when they are done.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// What one writer wants done, in order. Handed over together it wakes the thread once.
+#[derive(Default)]
+pub struct Batch {
+    jobs: Vec<Job>,
+    bytes: usize,
 }
 
 enum Job {
@@ -102,8 +111,6 @@ enum Job {
     Append {
         blocks: Vec<Bytes>,
         ends_part: bool,
-        /// Given back when they are written.
-        room: Option<OwnedSemaphorePermit>,
     },
     Finish {
         index: String,
@@ -236,53 +243,86 @@ impl Disk {
     }
 }
 
-impl Writer {
+impl Batch {
     /// Writes `text` into the file `marker`, then begins the object; what was open before is given up.
-    pub async fn open(&self, object: String, marker: String, text: String) {
-        let job = Job::Open {
+    pub fn open(&mut self, object: String, marker: String, text: String) {
+        self.jobs.push(Job::Open {
             object,
             marker,
             text,
-        };
-        self.queue(job).await;
+        });
     }
 
-    /// Appends to the open object, all blocks in one writing. `ends_part`: what was appended so far
-    /// is a part.
-    pub async fn append(&self, blocks: Vec<Bytes>, ends_part: bool) {
-        let len: usize = blocks.iter().map(Bytes::len).sum();
-        let units = len.div_ceil(QUEUED_UNIT);
-        let units = units.min(QUEUED_BYTES_MAX / QUEUED_UNIT);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let queued = self.disk.0.queued.clone();
-        // Never closed.
-        let room = queued.acquire_many_owned(units).await.ok();
-        let job = Job::Append {
-            blocks,
-            ends_part,
-            room,
-        };
-        self.queue(job).await;
+    /// Appends to the open object; what is appended in a row is written at once.
+    pub fn append(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        match self.jobs.last_mut() {
+            Some(Job::Append {
+                blocks,
+                ends_part: false,
+            }) => blocks.push(bytes),
+            _ => self.jobs.push(Job::Append {
+                blocks: vec![bytes],
+                ends_part: false,
+            }),
+        }
+    }
+
+    /// What was appended so far is a part.
+    pub fn end_part(&mut self) {
+        match self.jobs.last_mut() {
+            Some(Job::Append { ends_part, .. }) => *ends_part = true,
+            _ => self.jobs.push(Job::Append {
+                blocks: Vec::new(),
+                ends_part: true,
+            }),
+        }
     }
 
     /// Gives the open object its name, then appends `line` to the object `index`, then calls `done`
     /// (on the writing thread: it must be quick). If the object has no name in the end, the index
     /// gets `lost` instead, and `done` the reason.
-    pub async fn finish(
-        &self,
+    pub fn finish(
+        &mut self,
         index: String,
         line: String,
         lost: String,
         done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
     ) {
-        let done = Box::new(done);
-        let job = Job::Finish {
+        self.jobs.push(Job::Finish {
             index,
             line,
             lost,
-            done,
-        };
-        self.queue(job).await;
+            done: Box::new(done),
+        });
+    }
+
+    /// Bytes to append.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether something is to be done beside appending to a part that goes on.
+    pub fn ends_something(&self) -> bool {
+        let goes_on = |job: &Job| matches!(job, Job::Append { ends_part, .. } if !ends_part);
+        !self.jobs.iter().all(goes_on)
+    }
+}
+
+impl Writer {
+    /// Hands over what is in `batch`, which is empty then. Waits while too much waits already.
+    pub async fn send(&self, batch: &mut Batch) {
+        if batch.jobs.is_empty() {
+            return;
+        }
+        let units = batch.bytes.div_ceil(QUEUED_UNIT);
+        let units = units.min(QUEUED_BYTES_MAX / QUEUED_UNIT);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let queued = self.disk.0.queued.clone();
+        // Never closed.
+        let room = queued.acquire_many_owned(units).await.ok();
+        let Batch { jobs, .. } = std::mem::take(batch);
+        self.queue(jobs, room).await;
     }
 
     /// Appends `line` to the object `index`, then calls `done`.
@@ -293,7 +333,8 @@ impl Writer {
         done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
     ) {
         let done = Box::new(done);
-        self.queue(Job::Line { index, line, done }).await;
+        self.queue(vec![Job::Line { index, line, done }], None)
+            .await;
     }
 
     /// Writes the object `index` anew as `rewrite` makes it, or leaves it, then calls `done`. A crash
@@ -310,27 +351,28 @@ impl Writer {
             rewrite,
             done,
         };
-        self.queue(job).await;
+        self.queue(vec![job], None).await;
     }
 
     /// Removes the marker, if the object `index` has all its lines.
     pub async fn unmark(&self, marker: String, index: String) {
-        self.queue(Job::Unmark { marker, index }).await;
+        self.queue(vec![Job::Unmark { marker, index }], None).await;
     }
 
     /// Waits until everything that was asked for is done.
     pub async fn flush(&self) {
         let (done, waits) = oneshot::channel();
-        self.queue(Job::Flush { done }).await;
+        self.queue(vec![Job::Flush { done }], None).await;
         // An error means that the thread is gone, and everything was done before it went.
         let _ = waits.await;
     }
 
-    async fn queue(&self, job: Job) {
+    async fn queue(&self, jobs: Vec<Job>, room: Option<OwnedSemaphorePermit>) {
         let queued = Queued {
             writer: self.id,
             since: clock::monotonic(),
-            job,
+            jobs,
+            room,
         };
         if self.thread.send(queued).await.is_err() {
             tracing::error!(root = %self.disk.root().display(), "the thread that writes files is gone");
@@ -343,7 +385,8 @@ impl Drop for Writer {
         let queued = Queued {
             writer: self.id,
             since: clock::monotonic(),
-            job: Job::Close,
+            jobs: vec![Job::Close],
+            room: None,
         };
         if let Err(mpsc::error::TrySendError::Full(queued)) = self.thread.try_send(queued) {
             let thread = self.thread.clone();
@@ -377,28 +420,30 @@ mod tests {
         let writer = disk.writer("a");
         for n in 0..3 {
             let object = format!("live/a/r/0000/{n}.ts");
-            writer
-                .open(object.clone(), "m".into(), format!("{n}\n"))
-                .await;
-            let part = ["one", " "].map(|block| Bytes::from_static(block.as_bytes()));
-            writer.append(part.to_vec(), true).await;
-            writer.append(vec![Bytes::from_static(b"two")], false).await;
+            let mut batch = Batch::default();
+            batch.open(object.clone(), "m".into(), format!("{n}\n"));
+            batch.append(Bytes::from_static(b"one"));
+            assert!(batch.ends_something(), "a segment begins");
+            writer.send(&mut batch).await;
+            batch.append(Bytes::from_static(b" "));
+            assert!(!batch.ends_something());
+            batch.end_part();
+            assert!(batch.ends_something());
+            batch.append(Bytes::from_static(b"two"));
+            assert_eq!(batch.bytes(), 4);
             let path = root.path().join(&object);
             let index = root.path().join("live/a/r/index");
             let seen = seen.clone();
-            writer
-                .finish(
-                    "live/a/r/index".into(),
-                    format!("{n}\n"),
-                    String::new(),
-                    move |result| {
-                        assert!(result.is_ok());
-                        let named = std::fs::read(&path).expect("the segment");
-                        let lines = std::fs::read_to_string(&index).expect("the index");
-                        seen.lock().expect("not poisoned").push((named, lines));
-                    },
-                )
-                .await;
+            let done = move |result: Result<(), WriteError>| {
+                assert!(result.is_ok());
+                let named = std::fs::read(&path).expect("the segment");
+                let lines = std::fs::read_to_string(&index).expect("the index");
+                seen.lock().expect("not poisoned").push((named, lines));
+            };
+            let lost = String::new();
+            batch.finish("live/a/r/index".into(), format!("{n}\n"), lost, done);
+            writer.send(&mut batch).await;
+            assert_eq!(batch.bytes(), 0);
         }
         writer.flush().await;
         let seen = seen.lock().expect("not poisoned").clone();
@@ -426,19 +471,17 @@ mod tests {
         let writer = disk.writer("a");
         for object in ["blocked/0.ts", "free/1.ts"] {
             let results = results.clone();
-            writer
-                .open(object.to_owned(), "m".into(), "x\n".into())
-                .await;
-            writer.append(vec![Bytes::from_static(b"x")], false).await;
+            let mut batch = Batch::default();
+            batch.open(object.to_owned(), "m".into(), "x\n".into());
+            batch.append(Bytes::from_static(b"x"));
             let done = move |result: Result<(), WriteError>| {
                 results
                     .lock()
                     .expect("not poisoned")
                     .push(result.map_err(|e| e.to_string()));
             };
-            writer
-                .finish("free/index".into(), "line\n".into(), "lost\n".into(), done)
-                .await;
+            batch.finish("free/index".into(), "line\n".into(), "lost\n".into(), done);
+            writer.send(&mut batch).await;
         }
         writer.flush().await;
         let results = results.lock().expect("not poisoned").clone();
@@ -462,7 +505,9 @@ mod tests {
         let disk =
             Disk::new(root.path(), &root.path().join(".running"), 1, Fsync::None).expect("a disk");
         let writer = disk.writer("a");
-        writer.open("a/0.ts".into(), "m".into(), "x\n".into()).await;
+        let mut batch = Batch::default();
+        batch.open("a/0.ts".into(), "m".into(), "x\n".into());
+        writer.send(&mut batch).await;
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let stand_still = move |_: Result<(), WriteError>| wait.recv().expect("it goes on");
         writer
@@ -470,18 +515,20 @@ mod tests {
             .await;
         let block = Bytes::from(vec![7; 1 << 20]);
         for _ in 0..QUEUED_BYTES_MAX >> 20 {
-            writer.append(vec![block.clone()], false).await;
+            batch.append(block.clone());
+            writer.send(&mut batch).await;
         }
-        let more = writer.append(vec![block], true);
+        batch.append(block);
+        let mut last = std::mem::take(&mut batch);
+        let more = writer.send(&mut last);
         tokio::pin!(more);
         let waited = tokio::time::timeout(std::time::Duration::from_millis(50), &mut more);
         assert!(waited.await.is_err(), "the writer must wait");
         go.send(()).expect("it stands still");
         more.await;
         let done = |result: Result<(), WriteError>| assert!(result.is_ok());
-        writer
-            .finish("a/index".into(), String::new(), String::new(), done)
-            .await;
+        batch.finish("a/index".into(), String::new(), String::new(), done);
+        writer.send(&mut batch).await;
         writer.flush().await;
         let written = std::fs::metadata(root.path().join("a/0.ts")).expect("the segment");
         assert_eq!(written.len(), (QUEUED_BYTES_MAX + (1 << 20)) as u64);

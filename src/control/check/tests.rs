@@ -8,7 +8,7 @@ use crate::control::tests::settings;
 use crate::id::RecordingId;
 use crate::key::Container;
 use crate::media::{Segment, Timestamp, WallTime};
-use crate::store::disk::{Disk, Fsync};
+use crate::store::disk::{Batch, Disk, Fsync};
 use crate::store::fault::Faults;
 use crate::store::{Spool, Store, spool};
 use std::path::Path;
@@ -90,15 +90,15 @@ async fn push(disk: &Disk, control: &Control) {
     for number in 0..SEGMENTS {
         let segment = segment(number);
         let object = key.segment(number, Container::Ts);
-        writer.open(object, key.marker(), "m\n".to_owned()).await;
+        let mut batch = Batch::default();
+        batch.open(object, key.marker(), "m\n".to_owned());
         let len = usize::try_from(segment.size).expect("small");
-        writer.append(vec![vec![7; len].into()], true).await;
+        batch.append(vec![7; len].into());
         let line = std::mem::take(&mut notes) + &Line::segment(&segment, 2).to_text();
         let (told, result) = tokio::sync::oneshot::channel();
         let done = move |result: Result<(), _>| told.send(result.is_ok()).expect("awaited");
-        writer
-            .finish(key.journal(), line, String::new(), done)
-            .await;
+        batch.finish(key.journal(), line, String::new(), done);
+        writer.send(&mut batch).await;
         assert!(result.await.expect("an answer"));
     }
     let ended_ms = BEGAN_MS + 10_000;
@@ -211,12 +211,14 @@ async fn what_the_spool_still_has_is_given_back_to_the_store() {
     for number in 0..SEGMENTS {
         let segment = segment(number);
         let object = key().segment(number, Container::Ts);
-        writer.open(object, key().marker(), "m\n".to_owned()).await;
+        let mut batch = Batch::default();
+        batch.open(object, key().marker(), "m\n".to_owned());
         let len = usize::try_from(segment.size).expect("small");
-        writer.append(vec![vec![7; len].into()], true).await;
+        batch.append(vec![7; len].into());
         let line = Line::segment(&segment, 2).to_text();
         let lost = String::new();
-        writer.finish(key().journal(), line, lost, |_| {}).await;
+        batch.finish(key().journal(), line, lost, |_| {});
+        writer.send(&mut batch).await;
     }
     let named = async || match store.get(&key().journal()).await {
         Ok(text) => Index::parse(&text).segments.len(),

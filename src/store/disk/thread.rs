@@ -12,13 +12,14 @@ use crate::store::Spool;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// A job that waited longer than this is worth a line in the log: the disk is slower than the publishers.
+/// What waited longer than this is worth a line in the log: the disk is slower than the publishers.
 const LAG_WARN: Duration = Duration::from_secs(1);
 /// Such lines come at most this often.
 const LAG_WARN_INTERVAL: Duration = Duration::from_secs(10);
@@ -78,56 +79,58 @@ impl Thread {
         }
     }
 
-    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Queued>) {
-        while let Some(Queued { writer, since, job }) = jobs.blocking_recv() {
-            self.watch_lag(since, jobs.len());
-            match job {
-                Job::Open {
-                    object,
-                    marker,
-                    text,
-                } => {
-                    self.mark(writer, marker, text);
-                    self.open(writer, &object);
+    pub(super) fn run(mut self, mut batches: mpsc::Receiver<Queued>) {
+        while let Some(queued) = batches.blocking_recv() {
+            self.watch_lag(queued.since, batches.len());
+            for job in queued.jobs {
+                self.carry_out(queued.writer, queued.since, job);
+            }
+            drop(queued.room);
+        }
+    }
+
+    fn carry_out(&mut self, writer: u64, since: Instant, job: Job) {
+        match job {
+            Job::Open {
+                object,
+                marker,
+                text,
+            } => {
+                self.mark(writer, marker, text);
+                self.open(writer, &object);
+            }
+            Job::Append { blocks, ends_part } => {
+                self.append(writer, &blocks);
+                if ends_part && self.fsync == Fsync::Part {
+                    self.sync(writer);
                 }
-                Job::Append {
-                    blocks,
-                    ends_part,
-                    room,
-                } => {
-                    self.append(writer, &blocks);
-                    drop((blocks, room));
-                    if ends_part && self.fsync == Fsync::Part {
-                        self.sync(writer);
-                    }
-                }
-                Job::Finish {
-                    index,
-                    line,
-                    lost,
-                    done,
-                } => {
-                    metrics::DISK_LAG.record(clock::monotonic().saturating_duration_since(since));
-                    done(self.store(writer, index, &line, &lost));
-                }
-                Job::Line { index, line, done } => done(self.note(writer, index, &line)),
-                Job::Rewrite {
-                    index,
-                    rewrite,
-                    done,
-                } => done(self.rewrite(&index, rewrite)),
-                Job::Unmark { marker, index } => self.unmark(&marker, &index),
-                Job::Flush { done } => {
-                    // Nobody waits any more if this fails.
-                    let _ = done.send(());
-                }
-                Job::Close => {
-                    self.folder.remove(&writer);
-                    self.markers.remove(&writer);
-                    self.index.remove(&writer);
-                    if let (Some(open), Some(spool)) = (self.open.remove(&writer), &self.spool) {
-                        spool.shrank(open.size);
-                    }
+            }
+            Job::Finish {
+                index,
+                line,
+                lost,
+                done,
+            } => {
+                metrics::DISK_LAG.record(clock::monotonic().saturating_duration_since(since));
+                done(self.store(writer, index, &line, &lost));
+            }
+            Job::Line { index, line, done } => done(self.note(writer, index, &line)),
+            Job::Rewrite {
+                index,
+                rewrite,
+                done,
+            } => done(self.rewrite(&index, rewrite)),
+            Job::Unmark { marker, index } => self.unmark(&marker, &index),
+            Job::Flush { done } => {
+                // Nobody waits any more if this fails.
+                let _ = done.send(());
+            }
+            Job::Close => {
+                self.folder.remove(&writer);
+                self.markers.remove(&writer);
+                self.index.remove(&writer);
+                if let (Some(open), Some(spool)) = (self.open.remove(&writer), &self.spool) {
+                    spool.shrank(open.size);
                 }
             }
         }
@@ -162,12 +165,11 @@ impl Thread {
             Fsync::Part => true,
         };
         let write = || -> io::Result<File> {
-            let mut file = match known {
+            let file = match known {
                 Some((_, file)) => file,
                 None => create_marker(&self.markers_root, &path, self.fsync)?,
             };
-            file.rewind()?;
-            file.write_all(&page)?;
+            file.write_all_at(&page, 0)?;
             if sync {
                 file.sync_data()?;
             }

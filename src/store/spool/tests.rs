@@ -3,7 +3,7 @@
 use super::*;
 use crate::id::{ChannelId, RecordingId};
 use crate::key::{Container, MediaPath};
-use crate::store::disk::{Disk, Fsync, Writer};
+use crate::store::disk::{Batch, Disk, Fsync, Writer};
 use crate::store::fault::Faults;
 use futures_util::FutureExt;
 use futures_util::TryStreamExt;
@@ -156,14 +156,16 @@ impl World {
     async fn segment(&self, writer: &Writer, number: u64) -> bool {
         let (told, result) = tokio::sync::oneshot::channel();
         let object = self.key.segment(number, Container::Ts);
-        writer.open(object, self.key.marker(), "m\n".into()).await;
-        writer.append(vec![bytes(number)], false).await;
+        let mut batch = Batch::default();
+        batch.open(object, self.key.marker(), "m\n".into());
+        batch.append(bytes(number));
         let line = format!("{number}\n");
         let lost = format!("lost {number}\n");
         let done = move |result: Result<(), _>| {
             told.send(result.is_ok()).expect("the test waits");
         };
-        writer.finish(self.key.journal(), line, lost, done).await;
+        batch.finish(self.key.journal(), line, lost, done);
+        writer.send(&mut batch).await;
         result.await.expect("an answer")
     }
 
