@@ -7,8 +7,9 @@ use crate::media::Timestamp;
 
 /// Bytes of a packet.
 pub(super) const PACKET_LEN: usize = 188;
-/// Bytes of a packet behind its header.
-pub(super) const BODY_LEN: usize = 184;
+/// Bytes of a packet's header, and behind it.
+pub(super) const HEADER_LEN: usize = 4;
+pub(super) const BODY_LEN: usize = PACKET_LEN - HEADER_LEN;
 /// Adaptation field with flags only: its length byte and the flags.
 const FLAGS_LEN: usize = 2;
 /// The PCR inside an adaptation field.
@@ -105,7 +106,7 @@ impl PidStream {
         adaptation.write(BODY_LEN, out);
     }
 
-    fn header(&mut self, start: bool, adaptation: bool) -> [u8; 4] {
+    fn header(&mut self, start: bool, adaptation: bool) -> [u8; HEADER_LEN] {
         let [high, low] = self.pid.to_be_bytes();
         let start = if start { UNIT_START } else { 0 };
         let adaptation = if adaptation { HAS_ADAPTATION } else { 0 };
@@ -177,16 +178,18 @@ impl<'a> Payload<'a> {
 
     /// The bulk of a large piece: packets without adaptation field, each copied with a length that
     /// the compiler knows. Returns the rest.
-    fn put_whole_packets<'b>(&mut self, mut bytes: &'b [u8]) -> &'b [u8] {
-        while let Some((body, later)) = bytes.split_first_chunk::<BODY_LEN>() {
-            let header = self.stream.header(false, false);
+    fn put_whole_packets<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let (mut bodies, rest) = bytes.as_chunks::<BODY_LEN>();
+        while !bodies.is_empty() {
             self.out.begin_packet();
-            self.out.put(&header);
-            self.out.put(body);
-            self.left = self.left.saturating_sub(BODY_LEN);
-            bytes = later;
+            let header = || self.stream.header(false, false);
+            let done = self.out.put_packets(bodies, header);
+            bodies = bodies.get(done..).unwrap_or_default();
         }
-        bytes
+        self.left = self
+            .left
+            .saturating_sub(bytes.len().saturating_sub(rest.len()));
+        rest
     }
 
     fn begin_packet(&mut self, start: bool, adaptation: &Adaptation) {

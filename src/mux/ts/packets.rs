@@ -1,39 +1,47 @@
 //! Where packets go: blocks of one size, used again when what is in them has been written.
 
-use super::packet::PACKET_LEN;
-use bytes::{Bytes, BytesMut};
+use super::packet::{BODY_LEN, HEADER_LEN, PACKET_LEN};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a block: whole packets, and 32 KiB with what the allocator puts beside them.
 pub const BLOCK_BYTES: usize = 174 * PACKET_LEN;
-/// So many blocks are looked at for one that nobody reads any more, before another is made.
-const TRIES: usize = 4;
-/// Blocks that are kept in any case; of more, a free one goes with every so many that are taken.
-const KEPT: usize = 32;
-const LET_GO_EVERY: usize = 16;
+/// After so many blocks that were taken or given back those go that nobody has needed meanwhile.
+const ROUND: usize = 256;
 
-/// Blocks that were filled by anybody, to be filled again. What one writer has no use for serves the
-/// next, so many of them take the memory that they hold in this moment, not what each has held at
-/// some time. Cheap to clone.
+type Block = Box<[u8]>;
+
+/// Blocks that nobody uses at this moment. What one writer has no use for serves the next, so many
+/// of them take the memory that they hold now, not what each has held at some time. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Blocks(Arc<Mutex<Pool>>);
 
 #[derive(Debug, Default)]
 struct Pool {
-    /// The longest known first. Some are still read.
-    filled: VecDeque<BytesMut>,
-    taken: usize,
+    free: Vec<Block>,
+    /// The fewest that were free in this round.
+    spare: usize,
+    turns: usize,
 }
 
 /// The packets that one muxer writes, in their order.
 #[derive(Debug)]
 pub struct Packets {
     blocks: Blocks,
-    open: BytesMut,
+    open: Block,
+    /// So much of `open` is written.
+    at: usize,
     full: VecDeque<Bytes>,
     /// Bytes that went out of `open`.
     gone: u64,
+}
+
+/// A block until its last reader is done.
+struct Filled {
+    block: Block,
+    len: usize,
+    blocks: Blocks,
 }
 
 impl Blocks {
@@ -41,28 +49,47 @@ impl Blocks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An empty block, in exchange for a full one.
-    fn exchange(&self, full: Option<BytesMut>) -> BytesMut {
-        let mut pool = self.pool();
-        let free = (0..TRIES).find_map(|_| pool.free());
-        pool.taken = pool.taken.wrapping_add(1);
-        if pool.filled.len() > KEPT && pool.taken.is_multiple_of(LET_GO_EVERY) {
-            drop(pool.free());
+    fn take(&self) -> Block {
+        let known = {
+            let mut pool = self.pool();
+            let known = pool.free.pop();
+            pool.spare = pool.spare.min(pool.free.len());
+            pool.turn();
+            known
+        };
+        known.unwrap_or_else(|| vec![0; BLOCK_BYTES].into_boxed_slice())
+    }
+
+    fn give_back(&self, block: Block) {
+        if !block.is_empty() {
+            let mut pool = self.pool();
+            pool.free.push(block);
+            pool.turn();
         }
-        pool.filled.extend(full);
-        free.unwrap_or_else(|| BytesMut::with_capacity(BLOCK_BYTES))
     }
 }
 
 impl Pool {
-    /// The block that has been known for longest, if nobody reads it any more.
-    fn free(&mut self) -> Option<BytesMut> {
-        let mut block = self.filled.pop_front()?;
-        if block.try_reclaim(BLOCK_BYTES) {
-            return Some(block);
+    fn turn(&mut self) {
+        self.turns = self.turns.saturating_add(1);
+        if self.turns >= ROUND {
+            // Those at the front have not been used for longest.
+            self.free.drain(..self.spare.min(self.free.len()));
+            self.spare = self.free.len();
+            self.turns = 0;
         }
-        self.filled.push_back(block);
-        None
+    }
+}
+
+impl AsRef<[u8]> for Filled {
+    fn as_ref(&self) -> &[u8] {
+        self.block.get(..self.len).unwrap_or(&self.block)
+    }
+}
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        self.blocks.give_back(std::mem::take(&mut self.block));
     }
 }
 
@@ -71,7 +98,8 @@ impl Packets {
     pub fn new(blocks: Blocks) -> Self {
         Self {
             blocks,
-            open: BytesMut::new(),
+            open: Block::default(),
+            at: 0,
             full: VecDeque::new(),
             gone: 0,
         }
@@ -79,7 +107,7 @@ impl Packets {
 
     /// Bytes that were written so far.
     pub fn written(&self) -> u64 {
-        self.gone.saturating_add(self.open.len() as u64)
+        self.gone.saturating_add(self.at as u64)
     }
 
     /// The next bytes that can go on their way: they filled a block, or were cut off.
@@ -89,25 +117,57 @@ impl Packets {
 
     /// Lets all that was written go on its way.
     pub fn cut(&mut self) {
-        if !self.open.is_empty() {
+        if self.at > 0 {
             self.gone = self.written();
-            self.full.push_back(self.open.split().freeze());
+            let filled = Filled {
+                block: std::mem::take(&mut self.open),
+                len: std::mem::take(&mut self.at),
+                blocks: self.blocks.clone(),
+            };
+            self.full.push_back(Bytes::from_owner(filled));
         }
     }
 
     /// Makes room for a packet. What is put next is one, whole.
     pub(super) fn begin_packet(&mut self) {
-        if self.open.capacity().saturating_sub(self.open.len()) < PACKET_LEN {
+        if self.open.len().saturating_sub(self.at) < PACKET_LEN {
             self.cut();
-            // The first one has no predecessor.
-            let full = (self.gone > 0).then(|| std::mem::take(&mut self.open));
-            self.open = self.blocks.exchange(full);
+            self.open = self.blocks.take();
         }
     }
 
     /// Appends to the packet that was begun.
     pub(super) fn put(&mut self, bytes: &[u8]) {
-        self.open.extend_from_slice(bytes);
+        let room = self.open.get_mut(self.at..).unwrap_or_default();
+        if let Some(room) = room.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.at = self.at.saturating_add(bytes.len());
+        }
+    }
+
+    /// Appends packets that are full of payload, as many as there is room for in this block; how
+    /// many those are.
+    pub(super) fn put_packets(
+        &mut self,
+        bodies: &[[u8; BODY_LEN]],
+        mut header: impl FnMut() -> [u8; HEADER_LEN],
+    ) -> usize {
+        let room = self.open.get_mut(self.at..).unwrap_or_default();
+        let (packets, _) = room.as_chunks_mut::<PACKET_LEN>();
+        for (packet, body) in packets.iter_mut().zip(bodies) {
+            let (head, tail) = packet.split_at_mut(HEADER_LEN);
+            head.copy_from_slice(&header());
+            tail.copy_from_slice(body);
+        }
+        let count = packets.len().min(bodies.len());
+        self.at = self.at.saturating_add(count.saturating_mul(PACKET_LEN));
+        count
+    }
+}
+
+impl Drop for Packets {
+    fn drop(&mut self) {
+        self.blocks.give_back(std::mem::take(&mut self.open));
     }
 }
 
@@ -143,6 +203,33 @@ mod tests {
     }
 
     #[test]
+    fn full_packets_are_the_same_as_those_put_piece_by_piece() {
+        let bodies: Vec<_> = (0..400).map(|n| [n as u8; BODY_LEN]).collect();
+        let (mut one, mut other) = (
+            Packets::new(Blocks::default()),
+            Packets::new(Blocks::default()),
+        );
+        let mut rest = bodies.as_slice();
+        let mut number = 0_u32;
+        while !rest.is_empty() {
+            one.begin_packet();
+            let done = one.put_packets(rest, || {
+                number += 1;
+                number.to_be_bytes()
+            });
+            rest = &rest[done..];
+        }
+        for (number, body) in (1_u32..).zip(&bodies) {
+            other.begin_packet();
+            other.put(&number.to_be_bytes());
+            other.put(body);
+        }
+        one.cut();
+        other.cut();
+        assert_eq!(all(&mut one).concat(), all(&mut other).concat());
+    }
+
+    #[test]
     fn what_is_read_no_more_is_filled_again_by_whoever_comes_next() {
         let blocks = Blocks::default();
         let mut one = Packets::new(blocks.clone());
@@ -159,18 +246,18 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_gives_its_blocks_back_in_the_end() {
+    fn what_a_burst_took_is_let_go() {
         let blocks = Blocks::default();
         let mut packets = Packets::new(blocks.clone());
         fill(&mut packets, 1000 * 174);
-        let known = || blocks.pool().filled.len();
-        let waits = all(&mut packets);
-        assert!(known() > 900);
-        drop(waits);
-        for _ in 0..2_000 * LET_GO_EVERY {
+        let free = || blocks.pool().free.len();
+        assert_eq!(free(), 0);
+        drop(all(&mut packets));
+        assert!(free() > 200, "{} are free", free());
+        for _ in 0..2 * ROUND {
             fill(&mut packets, 174);
             all(&mut packets);
         }
-        assert!(known() <= KEPT + 1, "{} are kept", known());
+        assert!(free() <= 2, "{} are free", free());
     }
 }
