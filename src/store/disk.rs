@@ -36,6 +36,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 const QUEUE_MAX: usize = 256;
 /// Bytes in the batches that wait for all threads together; bounds memory, whatever their size.
 pub const QUEUED_BYTES_MAX: usize = 64 << 20;
+/// Of these so many may be one writer's: one that is too fast leaves room for the others.
+const QUEUED_BYTES_OF_WRITER_MAX: usize = 4 << 20;
 /// They are counted in these.
 const QUEUED_UNIT: usize = 1 << 10;
 
@@ -72,6 +74,8 @@ pub struct Writer {
     disk: Disk,
     id: u64,
     thread: mpsc::Sender<Queued>,
+    /// What is left of [`QUEUED_BYTES_OF_WRITER_MAX`].
+    queued: Arc<Semaphore>,
 }
 
 /// Why something is not on the disk.
@@ -92,8 +96,11 @@ struct Queued {
     since: Instant,
     jobs: Vec<Job>,
     /// Given back when they are done.
-    room: Option<OwnedSemaphorePermit>,
+    room: Option<Places>,
 }
+
+/// A writer's own share, and that of all.
+type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// What one writer wants done, in order. Handed over together it wakes the thread once.
 #[derive(Default)]
@@ -239,6 +246,7 @@ impl Disk {
             disk: self.clone(),
             id,
             thread: self.0.threads[nth].clone(),
+            queued: Arc::new(Semaphore::new(QUEUED_BYTES_OF_WRITER_MAX / QUEUED_UNIT)),
         }
     }
 }
@@ -316,11 +324,12 @@ impl Writer {
             return;
         }
         let units = batch.bytes.div_ceil(QUEUED_UNIT);
-        let units = units.min(QUEUED_BYTES_MAX / QUEUED_UNIT);
+        let units = units.min(QUEUED_BYTES_OF_WRITER_MAX / QUEUED_UNIT);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let queued = self.disk.0.queued.clone();
         // Never closed.
-        let room = queued.acquire_many_owned(units).await.ok();
+        let own = self.queued.clone().acquire_many_owned(units).await;
+        let all = self.disk.0.queued.clone().acquire_many_owned(units).await;
+        let room = own.ok().zip(all.ok());
         let Batch { jobs, .. } = std::mem::take(batch);
         self.queue(jobs, room).await;
     }
@@ -367,7 +376,7 @@ impl Writer {
         let _ = waits.await;
     }
 
-    async fn queue(&self, jobs: Vec<Job>, room: Option<OwnedSemaphorePermit>) {
+    async fn queue(&self, jobs: Vec<Job>, room: Option<Places>) {
         let queued = Queued {
             writer: self.id,
             since: clock::monotonic(),
@@ -410,6 +419,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WriteE
 mod tests {
     use super::*;
     use std::sync::Mutex;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn a_segment_has_its_name_and_its_line_before_anybody_is_told() {
@@ -498,39 +508,54 @@ mod tests {
         );
     }
 
-    /// A disk that stands still stops the writers when so many bytes wait, and loses none.
+    /// A disk that stands still stops a writer when so many bytes wait, all of them when more do, and
+    /// loses none.
     #[tokio::test]
     async fn bytes_that_wait_are_bounded() {
+        const MIB: usize = 1 << 20;
         let root = tempfile::tempdir().expect("a folder");
         let disk =
             Disk::new(root.path(), &root.path().join(".running"), 1, Fsync::None).expect("a disk");
-        let writer = disk.writer("a");
-        let mut batch = Batch::default();
-        batch.open("a/0.ts".into(), "m".into(), "x\n".into());
-        writer.send(&mut batch).await;
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let stand_still = move |_: Result<(), WriteError>| wait.recv().expect("it goes on");
-        writer
-            .line("a/index".into(), "line\n".into(), stand_still)
+        let idle = disk.writer("a");
+        idle.line("index".into(), "line\n".into(), stand_still)
             .await;
-        let block = Bytes::from(vec![7; 1 << 20]);
-        for _ in 0..QUEUED_BYTES_MAX >> 20 {
+
+        let block = Bytes::from(vec![7; MIB]);
+        let (moment, long) = (Duration::from_millis(50), Duration::from_secs(20));
+        let waits = async |writer: &Writer, time| {
+            let mut batch = Batch::default();
             batch.append(block.clone());
+            let sent = tokio::time::timeout(time, writer.send(&mut batch));
+            sent.await.is_err()
+        };
+        let writers = QUEUED_BYTES_MAX / QUEUED_BYTES_OF_WRITER_MAX;
+        let writers: Vec<_> = (0..writers).map(|_| disk.writer("a")).collect();
+        for (nth, writer) in writers.iter().enumerate() {
+            let mut batch = Batch::default();
+            batch.open(format!("a/{nth}.ts"), format!("{nth}"), "x\n".into());
             writer.send(&mut batch).await;
+            for _ in 0..QUEUED_BYTES_OF_WRITER_MAX / MIB {
+                assert!(!waits(writer, long).await, "there is room for writer {nth}");
+            }
+            assert!(
+                waits(writer, moment).await,
+                "writer {nth} has had its share"
+            );
         }
-        batch.append(block);
-        let mut last = std::mem::take(&mut batch);
-        let more = writer.send(&mut last);
-        tokio::pin!(more);
-        let waited = tokio::time::timeout(std::time::Duration::from_millis(50), &mut more);
-        assert!(waited.await.is_err(), "the writer must wait");
+        assert!(waits(&idle, moment).await, "all have had theirs");
         go.send(()).expect("it stands still");
-        more.await;
-        let done = |result: Result<(), WriteError>| assert!(result.is_ok());
-        batch.finish("a/index".into(), String::new(), String::new(), done);
-        writer.send(&mut batch).await;
-        writer.flush().await;
-        let written = std::fs::metadata(root.path().join("a/0.ts")).expect("the segment");
-        assert_eq!(written.len(), (QUEUED_BYTES_MAX + (1 << 20)) as u64);
+        for (nth, writer) in writers.iter().enumerate() {
+            assert!(!waits(writer, long).await, "writer {nth} goes on");
+            let mut batch = Batch::default();
+            let done = |result: Result<(), WriteError>| assert!(result.is_ok());
+            batch.finish("a/index".into(), String::new(), String::new(), done);
+            writer.send(&mut batch).await;
+            writer.flush().await;
+            let written = std::fs::metadata(root.path().join(format!("a/{nth}.ts")));
+            let written = written.expect("the segment").len();
+            assert_eq!(written, (QUEUED_BYTES_OF_WRITER_MAX + MIB) as u64);
+        }
     }
 }
