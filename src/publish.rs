@@ -296,10 +296,6 @@ impl Publishing {
                 Some(event) => Ok(Some(event)),
                 None => {
                     self.report();
-                    // More of a publisher that sends faster than it is read goes to the disk at once.
-                    if !connection.has_more() {
-                        self.output.settle().await;
-                    }
                     let due = self.pipeline.key_frame_due();
                     connection.expect(due.map(Into::into));
                     let event = tokio::select! {
@@ -313,6 +309,11 @@ impl Publishing {
                         }
                         () = over(asked_to_go) => return End::Told(Ending::Shutdown),
                         event = connection.next() => event,
+                        // Nothing more is there at this moment.
+                        () = std::future::ready(()), if self.output.is_due() => {
+                            self.output.hand_over().await;
+                            continue;
+                        }
                     };
                     self.now = clock::now();
                     event

@@ -106,7 +106,7 @@ def viewers(number, clip, seconds=30):
             process.wait()
 
 
-def latency(publishers, clip, seconds=60):
+def latency(publishers, clip, seconds):
     with Running(millstream(), max(publishers - 1, 1)) as running:
         load = running.push(clip, "--loop") if publishers > 1 else []
         time.sleep(3 + publishers / 100)
@@ -124,11 +124,12 @@ def main():
     parser.add_argument("--channels", type=int)
     parser.add_argument("--viewers", type=int)
     parser.add_argument("--latency", type=int, nargs="*", default=[])
+    parser.add_argument("--seconds", type=int, default=60, help="how long latency is measured")
     options = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     clips = pathlib.Path(tempfile.gettempdir())
-    short, minute = clips / "compare-20s.flv", clips / "compare-62s.flv"
+    short, long = clips / "compare-20s.flv", clips / f"compare-{options.seconds + 2}s.flv"
     make_clip(short, 20)
     if options.growth:
         growth(clips)
@@ -137,9 +138,9 @@ def main():
     if options.viewers:
         viewers(options.viewers, short)
     if options.latency:
-        make_clip(minute, 62)
+        make_clip(long, options.seconds + 2)
     for publishers in options.latency:
-        latency(publishers, minute)
+        latency(publishers, long, options.seconds)
 
 
 if __name__ == "__main__":

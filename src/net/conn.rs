@@ -159,11 +159,6 @@ impl Connection {
         self.session.poll_event()
     }
 
-    /// Whether the last reading left something behind.
-    pub fn has_more(&self) -> bool {
-        self.socket.has_more()
-    }
-
     /// The caller holds so many bytes of messages that it has taken.
     pub fn holds(&mut self, taken: usize) -> Result<(), Error> {
         let max = self.budget.max();

@@ -131,11 +131,6 @@ impl Socket {
         }
     }
 
-    /// Whether the last reading was as large as readings are, so that more may be there.
-    pub(super) fn has_more(&self) -> bool {
-        self.more
-    }
-
     /// Reads a publisher at its beat if that pays, until `wanted`, from when on bytes are read as
     /// soon as they come. Everybody else is read as soon as bytes come.
     pub(super) fn choose(

@@ -76,11 +76,14 @@ impl Output {
         self.told.tell(pipeline);
     }
 
-    /// Nothing more has come yet: what was gathered need not wait, unless it is little.
-    pub(super) async fn settle(&mut self) {
-        if self.batch.ends_something() || self.batch.bytes() >= GATHERED_MIN {
-            self.writer.send(&mut self.batch).await;
-        }
+    /// Whether what was gathered should not wait for more: it ends something, or is not little.
+    pub(super) fn is_due(&self) -> bool {
+        self.batch.ends_something() || self.batch.bytes() >= GATHERED_MIN
+    }
+
+    /// Hands over what was gathered.
+    pub(super) async fn hand_over(&mut self) {
+        self.writer.send(&mut self.batch).await;
     }
 
     fn open(&mut self, segment: &Segment) {
