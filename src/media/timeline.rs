@@ -241,6 +241,8 @@ impl Timeline {
         let offset = newest - wire;
         track.offset = Some(offset);
         track.rebased_to = other.last.map(|_| offset);
+        // What this track makes up for is no time that has passed for the other.
+        other.other_end = other.other_end.map(|_| newest);
         (newest, true)
     }
 
