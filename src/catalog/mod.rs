@@ -156,7 +156,8 @@ const SQLITE: &[&str] = &[
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
     "PRAGMA busy_timeout = 5000",
-    "PRAGMA cache_size = -16000",
+    // 2 MB for each connection: most is read from the mapped file.
+    "PRAGMA cache_size = -2000",
     "PRAGMA mmap_size = 268435456",
 ];
 const POSTGRES: &[&str] = &["SET statement_timeout = '10s'", "SET TIME ZONE 'UTC'"];
