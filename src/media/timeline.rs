@@ -215,9 +215,13 @@ impl Timeline {
         let Some(expected) = track.end() else {
             return (wire + offset, false);
         };
-        // As far as the other track has gone on since, time has passed for this one too.
+        // As far as the other track has gone on since, time has passed for this one too. One that was
+        // further behind than tracks are apart has only caught up.
         let newest = match (other.end(), track.other_end) {
-            (Some(end), Some(before)) => expected + (end - before).max(Duration::ZERO),
+            (Some(end), Some(before)) => {
+                let before = before.max(expected - LEAD_MAX);
+                expected + (end - before).max(Duration::ZERO)
+            }
             (end, _) => end.map_or(expected, |end| end.max(expected)),
         };
         if let Some(rebased) = other.rebased_to {
