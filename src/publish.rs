@@ -41,6 +41,11 @@ const REFUSAL_DELAY: Duration = Duration::from_millis(200);
 /// a place of its choice, and begins elsewhere before it does.
 const RECONNECT: Duration = Duration::from_secs(3);
 
+/// What a publisher had sent when it was told to go is still taken: what comes within this time, and
+/// if there is always more, this is the end of it.
+const READ_OUT: Duration = Duration::from_millis(50);
+const READ_OUT_MAX: Duration = Duration::from_millis(500);
+
 /// What publishing is told by the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -291,24 +296,30 @@ impl Publishing {
         let told = self.claim.told_to_end();
         tokio::pin!(told);
         let mut asked_to_go: Option<Instant> = None;
+        let mut told_to_go: Option<(Ending, Instant)> = None;
         loop {
             let event = match connection.poll() {
                 Some(event) => Ok(Some(event)),
                 None => {
                     self.report();
                     let due = self.pipeline.key_frame_due();
-                    connection.expect(due.map(Into::into));
+                    let due = told_to_go.map_or(due.map(Into::into), |_| Some(Duration::ZERO));
+                    connection.expect(due);
+                    let told_at = told_to_go.map(|(_, at)| at);
                     let event = tokio::select! {
                         biased;
-                        ending = &mut told, if asked_to_go.is_none() => {
-                            if ending != Ending::Shutdown || !connection.ask_to_reconnect(SHUTDOWN) {
-                                return End::Told(ending);
+                        ending = &mut told, if asked_to_go.or(told_at).is_none() => {
+                            let now = clock::monotonic().into();
+                            match ending == Ending::Shutdown && connection.ask_to_reconnect(SHUTDOWN) {
+                                true => asked_to_go = Some(now),
+                                false => told_to_go = Some((ending, now)),
                             }
-                            asked_to_go = Some(clock::monotonic().into());
                             continue;
                         }
-                        () = over(asked_to_go) => return End::Told(Ending::Shutdown),
+                        () = after(asked_to_go, RECONNECT) => return End::Told(Ending::Shutdown),
+                        ending = ended(told_to_go, READ_OUT_MAX) => return End::Told(ending),
                         event = connection.next() => event,
+                        ending = ended(told_to_go, READ_OUT) => return End::Told(ending),
                         // Nothing more is there at this moment.
                         () = std::future::ready(()), if self.output.is_due() => {
                             self.output.hand_over().await;
@@ -443,10 +454,21 @@ const DISABLED: &str = "the channel was disabled";
 const DELETED: &str = "the channel was deleted";
 const KICKED: &str = "this push was ended by the API; a new one is welcome";
 
-/// Waits until whoever was asked to go at that instant has had its time; for ever, if nobody was.
-async fn over(asked_to_go: Option<Instant>) {
-    match asked_to_go {
-        Some(at) => tokio::time::sleep_until(at + RECONNECT).await,
+/// Waits until so long after that instant; for ever, if there is none.
+async fn after(instant: Option<Instant>, time: Duration) {
+    match instant {
+        Some(at) => tokio::time::sleep_until(at + time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until whoever was told to go has had so much time, and says why it goes.
+async fn ended(told: Option<(Ending, Instant)>, time: Duration) -> Ending {
+    match told {
+        Some((ending, at)) => {
+            tokio::time::sleep_until(at + time).await;
+            ending
+        }
         None => std::future::pending().await,
     }
 }
