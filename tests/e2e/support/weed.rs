@@ -6,13 +6,16 @@ use super::{http, wait_for};
 use rustix::process::Signal;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const KEY: &str = "test-key";
 const SECRET: &str = "test-secret";
 const BUCKET: &str = "recordings";
 /// It brings up four servers in one process, each in its own time.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// A port that was free may be another's before all four have theirs; then it waits for ever.
+const ATTEMPTS: usize = 3;
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(25);
 
 pub(crate) struct Weed {
     running: Option<Running>,
@@ -33,6 +36,21 @@ impl Weed {
     }
 
     fn start_for(others: &str) -> Self {
+        let weed = (0..ATTEMPTS).find_map(|_| Self::attempt(others));
+        let weed =
+            weed.unwrap_or_else(|| panic!("SeaweedFS does not come up in {ATTEMPTS} attempts"));
+        weed.curl(&["-X", "PUT", "-o", "/dev/null"], "");
+        // It makes its first volumes when the first object comes.
+        let this_file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/support/weed.rs");
+        wait_for("SeaweedFS to take an object", START_LIMIT, || {
+            let code = weed.curl(&["-T", this_file, "-o", "/dev/null"], "/first");
+            (code == "200").then_some(())
+        });
+        weed
+    }
+
+    /// On other ports and in another folder each time.
+    fn attempt(others: &str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder for SeaweedFS");
         let identities = format!(
             r#"{{"identities":[{{"name":"test","credentials":[{{"accessKey":"{KEY}","secretKey":"{SECRET}"}}],"actions":["Admin","Read","Write","List"]}}{others}]}}"#
@@ -45,19 +63,30 @@ impl Weed {
             folder,
             ports,
         };
-        weed.resume();
-        weed.curl(&["-X", "PUT", "-o", "/dev/null"], "");
-        // It makes its first volumes when the first object comes.
-        let this_file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/support/weed.rs");
-        wait_for("SeaweedFS to take an object", START_LIMIT, || {
-            let code = weed.curl(&["-T", this_file, "-o", "/dev/null"], "/first");
-            (code == "200").then_some(())
-        });
-        weed
+        weed.launch();
+        let began = Instant::now();
+        while began.elapsed() < ATTEMPT_LIMIT {
+            if weed.answers() {
+                return Some(weed);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        eprintln!("SeaweedFS does not come up on {:?}", weed.ports);
+        None
     }
 
     /// Starts it again with what it has.
     pub(crate) fn resume(&mut self) {
+        self.launch();
+        wait_for("SeaweedFS", START_LIMIT, || self.answers().then_some(()));
+    }
+
+    fn answers(&self) -> bool {
+        let code = self.curl(&["-I", "-o", "/dev/null"], "/");
+        code == "200" || code == "404"
+    }
+
+    fn launch(&mut self) {
         let [master, volume, filer, s3] = self.ports;
         let mut command = Command::new(tool("tests/.tools/weed"));
         let folder = self.folder.path();
@@ -79,10 +108,6 @@ impl Weed {
             .args(["-volume.max=50", "-master.volumeSizeLimitMB=64"])
             .current_dir(folder);
         self.running = Some(Running::start(&mut command));
-        wait_for("SeaweedFS", START_LIMIT, || {
-            let code = self.curl(&["-I", "-o", "/dev/null"], "/");
-            (code == "200" || code == "404").then_some(())
-        });
     }
 
     /// It goes like a light.
