@@ -27,6 +27,7 @@ pub use conn::{CONNECTION_BYTES, Connection, Error, Timeouts};
 pub use first::{First, first};
 pub use listener::{Accepted, Arrival, Expects, Listener, Nets, NoEntry, listen};
 pub use lobby::{Block, Lobby, NoPlace, Place, Progress, Seats};
+pub use room::Rooms;
 pub use socket::Pace;
 pub use stream::Stream;
 pub use tls::{Certificate, TlsError};

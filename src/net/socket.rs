@@ -3,7 +3,8 @@
 //! A publisher sends some 75 small writes a second. Each wakes the runtime, and at hundreds of
 //! publishers that is most of what they cost. So when there are many, their sockets are taken out of
 //! the runtime's watch and read at a beat: a few larger reads, many connections at one waking.
-//! `benches/compare/compare.py --publishers 200` shows what it is worth.
+//! `benches/compare/compare.py --publishers 200` shows what it is worth. One that sends faster than it
+//! is read would wake the runtime with each packet, too: it is read again and again, with short naps.
 
 use super::room;
 use super::stream::Stream;
@@ -29,6 +30,11 @@ const PUBLISHERS_MIN: usize = 8;
 /// How long a peer that filled two readings in one beat, and so may fill its kernel buffer, is read
 /// as soon as it sends.
 const BURST: Duration = Duration::from_secs(1);
+/// Time between two readings of a peer that sends faster than it is read. To be woken by each of its
+/// packets costs more than to take them together: `benches/compare/compare.py --full-speed 1`.
+const NAP: Duration = Duration::from_millis(1);
+/// A reading that brings less is not worth the next nap.
+const NAP_BYTES_MIN: usize = room::BYTES / 4;
 
 /// How many publish now, and when the beat falls. Shared by all connections.
 #[derive(Clone, Debug)]
@@ -98,11 +104,14 @@ pub(super) struct Socket {
     more: bool,
     /// A burst is over then.
     burst_until: Option<Instant>,
+    /// It sends faster than it is read.
+    floods: bool,
 }
 
 enum Mode {
     Watched(TcpStream),
-    AtBeat(std::net::TcpStream),
+    /// Read at its beat, or after a nap.
+    Unwatched(std::net::TcpStream),
     /// Always watched: what is in the kernel's buffer says little about what is in a record.
     Tls(Box<TlsStream<TcpStream>>),
     /// Between the other two, or when changing over failed.
@@ -128,6 +137,7 @@ impl Socket {
             },
             more: false,
             burst_until: None,
+            floods: false,
         }
     }
 
@@ -141,10 +151,11 @@ impl Socket {
         let now = clock::monotonic();
         let bursts = self.burst_until.is_some_and(|until| now < until);
         let urgent = wanted.is_some_and(|at| at <= now);
-        let beat = !urgent && !bursts && publisher.is_some_and(Counted::is_worth_it);
+        let at_beat = !urgent && !bursts && publisher.is_some_and(Counted::is_worth_it);
+        let unwatched = at_beat || self.floods;
         self.mode = match std::mem::replace(&mut self.mode, Mode::Gone) {
-            Mode::Watched(stream) if beat => Mode::AtBeat(stream.into_std()?),
-            Mode::AtBeat(stream) if !beat => Mode::Watched(TcpStream::from_std(stream)?),
+            Mode::Watched(stream) if unwatched => Mode::Unwatched(stream.into_std()?),
+            Mode::Unwatched(stream) if !unwatched => Mode::Watched(TcpStream::from_std(stream)?),
             unchanged => unchanged,
         };
         Ok(())
@@ -167,12 +178,15 @@ impl Socket {
                 readable?;
                 room::read(|room| stream.try_read(room))
             }
-            Mode::AtBeat(stream) => {
-                if !self.more {
+            Mode::Unwatched(stream) => {
+                if self.more {
+                    tokio::task::consume_budget().await;
+                } else {
                     let now = clock::monotonic();
                     let beat = publisher.map_or(now, |publisher| publisher.next(now));
-                    let until = wanted.map_or(beat, |wanted| wanted.min(beat)).min(deadline);
-                    tokio::time::sleep_until(until.into()).await;
+                    let beat = wanted.map_or(beat, |wanted| wanted.min(beat));
+                    let until = if self.floods { now + NAP } else { beat };
+                    tokio::time::sleep_until(until.min(deadline).into()).await;
                 }
                 room::read(|room| stream.read(room))
             }
@@ -192,6 +206,7 @@ impl Socket {
         let read = match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.more = false;
+                self.floods = false;
                 return Ok(Arrived::Nothing);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -202,7 +217,9 @@ impl Socket {
         let full = read.len() >= room::BYTES;
         if full && self.more {
             self.burst_until = Some(clock::monotonic() + BURST);
+            self.floods = true;
         }
+        self.floods &= read.len() >= NAP_BYTES_MIN;
         self.more = full;
         Ok(match read.is_empty() {
             true => Arrived::End,
@@ -218,7 +235,7 @@ impl Socket {
                 flushed.map_ok(|()| 0)
             })
             .map(drop),
-            Mode::Watched(_) | Mode::AtBeat(_) | Mode::Gone => Ok(()),
+            Mode::Watched(_) | Mode::Unwatched(_) | Mode::Gone => Ok(()),
         }
     }
 
@@ -226,7 +243,7 @@ impl Socket {
     pub(super) fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = match &mut self.mode {
             Mode::Watched(stream) => stream.try_write(bytes),
-            Mode::AtBeat(stream) => stream.write(bytes),
+            Mode::Unwatched(stream) => stream.write(bytes),
             Mode::Tls(stream) => now_or_zero(|cx| Pin::new(&mut **stream).poll_write(cx, bytes)),
             Mode::Gone => Ok(0),
         };
@@ -243,7 +260,7 @@ impl Socket {
     ) -> io::Result<()> {
         let mut stream = match self.mode {
             Mode::Watched(stream) => Stream::Plain(stream),
-            Mode::AtBeat(stream) => Stream::Plain(TcpStream::from_std(stream)?),
+            Mode::Unwatched(stream) => Stream::Plain(TcpStream::from_std(stream)?),
             Mode::Tls(stream) => Stream::Tls(stream),
             Mode::Gone => return Ok(()),
         };
@@ -280,5 +297,57 @@ fn now_or_zero(
     match poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,
         Poll::Pending => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_is_read_without_watching_and_what_follows_it_at_once() {
+        const FLOOD: usize = 64 << 20;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().expect("it has one"))
+            .expect("it listens");
+        let (stream, _) = listener.accept().expect("a connection");
+        stream.set_nonblocking(true).expect("a socket");
+        let stream = TcpStream::from_std(stream).expect("a runtime");
+        let (go, told) = std::sync::mpsc::channel();
+        let sends = std::thread::spawn(move || {
+            let flood: Vec<u8> = (0..FLOOD).map(|nth| (nth / 7) as u8).collect();
+            peer.write_all(&flood).expect("all are taken");
+            told.recv().expect("it is told to go on");
+            peer.write_all(b"and more").expect("they are taken");
+            flood
+        });
+        let mut socket = Socket::new(Stream::Plain(stream));
+        let mut took = Vec::new();
+        let mut unwatched = 0;
+        let mut take = async |socket: &mut Socket, wanted: usize, watched: bool| {
+            let deadline = clock::monotonic() + Duration::from_secs(20);
+            while took.len() < wanted || (watched && !matches!(socket.mode, Mode::Watched(_))) {
+                assert!(
+                    clock::monotonic() < deadline,
+                    "{} bytes in 20 s",
+                    took.len()
+                );
+                socket.choose(None, None).expect("either is possible");
+                unwatched += usize::from(matches!(socket.mode, Mode::Unwatched(_)));
+                let soon = clock::monotonic() + Duration::from_millis(10);
+                match socket.read(None, None, soon).await.expect("no error") {
+                    Arrived::Bytes(bytes) => took.extend_from_slice(&bytes),
+                    Arrived::Nothing => {}
+                    Arrived::End => panic!("it has not hung up"),
+                }
+            }
+        };
+        take(&mut socket, FLOOD, true).await;
+        go.send(()).expect("it waits");
+        take(&mut socket, FLOOD + b"and more".len(), false).await;
+        let mut sent = sends.join().expect("no panic");
+        sent.extend_from_slice(b"and more");
+        assert!(took == sent, "every byte, in order");
+        assert!(unwatched > 0, "it was a flood");
     }
 }
