@@ -15,7 +15,7 @@ mod files;
 mod room;
 mod thread;
 
-pub(crate) use files::remove_empty;
+pub(crate) use files::{remove_empty, write_blocks};
 pub use room::NoRoom;
 
 use super::Spool;
@@ -265,10 +265,7 @@ impl Batch {
     pub fn append(&mut self, bytes: Bytes) {
         self.bytes += bytes.len();
         match self.jobs.last_mut() {
-            Some(Job::Append {
-                blocks,
-                ends_part: false,
-            }) => blocks.push(bytes),
+            Some(Job::Append { blocks, .. }) => blocks.push(bytes),
             _ => self.jobs.push(Job::Append {
                 blocks: vec![bytes],
                 ends_part: false,
