@@ -229,6 +229,8 @@ struct Publishing {
     account: Account,
     /// When the bytes came that are being taken.
     now: WallTime,
+    /// The same by the clock that is never set.
+    at: Instant,
     /// What the meter does not know yet.
     taken: Vec<Taken>,
 }
@@ -269,6 +271,7 @@ impl Publishing {
             pipeline: Pipeline::new(policy_of(&claim, settings.policy), begin)
                 .with_blocks(blocks.clone()),
             now: clock::now(),
+            at: clock::monotonic().into(),
             taken: Vec::new(),
             claim,
         }
@@ -327,6 +330,7 @@ impl Publishing {
                         }
                     };
                     self.now = clock::now();
+                    self.at = clock::monotonic().into();
                     event
                 }
             };
@@ -362,8 +366,7 @@ impl Publishing {
     /// What the publisher sent too much of, if that is so for too long.
     fn count(&mut self, message: &Message) -> Option<Excess> {
         let len = message.payload.iter().map(|piece| piece.len()).sum();
-        let now = clock::monotonic();
-        match self.account.take(len, message.timestamp, now)? {
+        match self.account.take(len, message.timestamp, self.at.into())? {
             Verdict::End(excess) => Some(excess),
             Verdict::Warn(excess) => {
                 let (channel, remote) = (&self.channel, self.remote);
