@@ -7,16 +7,18 @@ use crate::control::journal::TrackLine;
 use crate::flv;
 use crate::key::{self, Container};
 use crate::media::{Begin, Segment};
-use crate::pipeline::{Effect, Pipeline};
+use crate::net::Rooms;
+use crate::pipeline::{BLOCK_BYTES, Effect, Pipeline};
 use crate::playlist::{Bandwidth, Variant, multivariant, vod};
-use bytes::BytesMut;
+use crate::store::disk::write_blocks;
+use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Bytes that are read at once.
-const READ_BYTES: usize = 256 << 10;
+/// Bytes that are written at once.
+const WRITE_BYTES: usize = 256 << 10;
 /// Name of the whole playlist in the output folder.
 const VOD: &str = "vod.m3u8";
 /// Name of the multivariant playlist in the output folder.
@@ -49,19 +51,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut package = Package::new(&arguments.output)?;
     let mut pipeline = Pipeline::new(config.hls.policy(), Begin::default());
     let mut reader = flv::Reader::new();
-    let mut buffer = BytesMut::new();
+    let mut rooms = Rooms::new();
     loop {
-        buffer.resize(READ_BYTES, 0);
-        let read = input
-            .read(&mut buffer)
+        let read = rooms
+            .read(|room| input.read(room))
             .map_err(|e| because(format!("cannot read {named}"), &e))?;
-        if read == 0 {
+        if read.is_empty() {
             break;
         }
-        progress.inc(read as u64);
-        reader.push(buffer.split_to(read).freeze());
+        progress.inc(read.len() as u64);
+        reader.push(read);
+        let now = clock::now();
         while let Some(tag) = reader.next_tag().map_err(|e| because(&named, &e))? {
-            let pushed = pipeline.push(tag.kind, tag.timestamp_ms, tag.body, clock::now());
+            let pushed = pipeline.push(tag.kind, tag.timestamp_ms, tag.body, now);
             pushed.map_err(|e| because(&named, &e))?;
             package.carry_out(&mut pipeline)?;
         }
@@ -88,10 +90,28 @@ fn progress(size: Option<u64>) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
+/// The segment that is being written.
+struct Open {
+    path: PathBuf,
+    file: File,
+    /// What is still to be written.
+    blocks: Vec<Bytes>,
+}
+
+impl Open {
+    fn write(&mut self) -> Result<(), Failure> {
+        let path = self.path.display();
+        write_blocks(&mut self.file, &self.blocks)
+            .map_err(|e| because(format!("cannot write {path}"), &e))?;
+        self.blocks.clear();
+        Ok(())
+    }
+}
+
 /// The folder that is being filled.
 struct Package {
     folder: PathBuf,
-    open: Option<(PathBuf, File)>,
+    open: Option<Open>,
     made: Option<String>,
     segments: Vec<Segment>,
     target_duration_s: u32,
@@ -121,10 +141,11 @@ impl Package {
                 Effect::Tracks(tracks) => self.tracks = (&tracks).into(),
                 Effect::Open(segment) => self.open(segment.number)?,
                 Effect::Write(bytes) => {
-                    if let Some((path, file)) = &mut self.open {
-                        let written = file.write_all(&bytes);
-                        written
-                            .map_err(|e| because(format!("cannot write {}", path.display()), &e))?;
+                    if let Some(open) = &mut self.open {
+                        open.blocks.push(bytes);
+                        if open.blocks.len() >= WRITE_BYTES / BLOCK_BYTES {
+                            open.write()?;
+                        }
                     }
                 }
                 Effect::Part(_) => {}
@@ -132,7 +153,9 @@ impl Package {
                     segment,
                     target_duration_s,
                 } => {
-                    self.open = None;
+                    if let Some(mut whole) = self.open.take() {
+                        whole.write()?;
+                    }
                     self.segments.push(segment);
                     self.target_duration_s = target_duration_s;
                 }
@@ -152,7 +175,11 @@ impl Package {
         let path = self.folder.join(key::segment_name(number, Container::Ts));
         let file = File::create(&path)
             .map_err(|e| because(format!("cannot create {}", path.display()), &e))?;
-        self.open = Some((path, file));
+        self.open = Some(Open {
+            path,
+            file,
+            blocks: Vec::new(),
+        });
         Ok(())
     }
 

@@ -79,7 +79,7 @@ pub(super) fn replace(
 }
 
 /// Writes all blocks, in one system call if the file takes them.
-pub(super) fn write_blocks(file: &mut File, blocks: &[Bytes]) -> io::Result<()> {
+pub(crate) fn write_blocks(file: &mut File, blocks: &[Bytes]) -> io::Result<()> {
     let mut slices: SmallVec<[IoSlice<'_>; 16]> =
         blocks.iter().map(|block| IoSlice::new(block)).collect();
     let mut rest = slices.as_mut_slice();
