@@ -3,6 +3,7 @@
 
     benches/compare/compare.py --publishers 50 200 500 --full-speed 1 8 --remux --serve --idle 1000
     benches/compare/compare.py --publishers 200 --rounds 3 --only pump millstream
+    benches/compare/compare.py --full-speed 1 8 --fresh
 
 The load is `millstream push --connections N`, the same for all; its own processor time stands in the last column,
 and it kept up if every stream's media is complete. What is printed is processor time of the server (user and system,
@@ -11,8 +12,11 @@ Medians over the rounds; the servers take turns within each round, so a noisy ma
 streams of each run are looked at: no frame of the time they span may be missing, and their newest segments are
 decoded by ffmpeg. A server whose output is incomplete or broken is reported as such and has no figure.
 
-nginx with its RTMP module and wrk are installed from Debian if they are missing. A further server is one more entry
-in `servers()`.
+nginx with its RTMP module and wrk are installed from Debian if they are missing. SRS is not in Debian: it takes part
+if `SRS` names its program. A further server is one more entry in `servers()`.
+
+What it costs to make a file on ext4 depends on how many were removed in the minutes before. With `--fresh` (root) each
+server writes into an ext4 that was made for it, in an image in memory.
 """
 import argparse
 import glob
@@ -36,8 +40,11 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 MILLSTREAM = TARGET / "millstream"
 PUMP = TARGET / "examples" / "pump"
 
+SRS = os.environ.get("SRS")
 NGINX_MODULE = pathlib.Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
 FRAME_RATE = 25
+# What costs are divided by.
+OTHERS = ["pump", "nginx-rtmp"] + (["SRS"] if SRS else [])
 
 NGINX = """
 load_module {module};
@@ -48,6 +55,13 @@ rtmp {{ access_log off; server {{ listen 127.0.0.1:{port}; chunk_size 4096;
   application live {{ live on; hls on; hls_path {dir}/hls; hls_fragment 2s; hls_playlist_length 20s; hls_nested on; hls_cleanup off; }} }} }}
 http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000;
   server {{ listen 127.0.0.1:{http}; location / {{ root {dir}; }} }} }}
+"""
+
+SRS_CONFIGURATION = """
+listen {port}; max_connections 1000; daemon off; srs_log_tank file; srs_log_file {dir}/srs.log; srs_log_level error; pid {dir}/srs.pid;
+http_server {{ enabled on; listen {http}; dir {dir}/hls; }}
+vhost __defaultVhost__ {{ hls {{ enabled on; hls_path {dir}/hls; hls_fragment 2; hls_window 20; hls_cleanup off; hls_dispose 0;
+  hls_ts_file [app]/[stream]/[seq].ts; }} }}
 """
 
 
@@ -71,6 +85,9 @@ def servers():
         os.chmod(d, 0o777)
         os.chmod(d / "hls", 0o777)
 
+    def srs_files(d, port, http):
+        (d / "srs.conf").write_text(SRS_CONFIGURATION.format(dir=d, port=port, http=http))
+
     def millstream(d, port, http):
         return [MILLSTREAM, "serve", "--set", f"data_dir={d}", "--set", f"rtmp.listen=127.0.0.1:{port}",
                 "--set", f"http.listen=127.0.0.1:{http}", "--set", "auth.publish=open", "--set", "log.level=warn",
@@ -88,6 +105,7 @@ def servers():
         Server("ffmpeg", ffmpeg, "{dir}/hls/*", publishers_max=1),
         Server("nginx-rtmp", lambda d, p, _: ["nginx", "-c", d / "nginx.conf", "-p", d], "{dir}/hls/*", nginx_files,
                playlist="/hls/s0/index.m3u8"),
+        *([Server("SRS", lambda d, p, _: [SRS, "-c", d / "srs.conf"], "{dir}/hls/live/*", srs_files, playlist="/live/s0.m3u8")] if SRS else []),
         Server("millstream", millstream, "{dir}/media/live/*/*", playlist="/hls/live/s0/index.m3u8"),
     ]
 
@@ -175,7 +193,7 @@ def check(server, folder, publishers, least_seconds):
         if not times or times[-1] - times[0] < least_seconds:
             return f"{stream}: {times[-1] - times[0] if times else 0:.1f} s of media"
         # Where the clip begins anew the distance is a little longer than one frame, but not two.
-        missing = sum(round((later - time) * FRAME_RATE) - 1 for time, later in zip(times, times[1:]))
+        missing = sum(max(0, round((later - time) * FRAME_RATE) - 1) for time, later in zip(times, times[1:]))
         if missing:
             return f"{stream}: {missing} frames are missing"
         for segment in segments[1:-1][-2:]:
@@ -198,12 +216,31 @@ def empty(folder):
             os.truncate(path, 0)
 
 
+class Fresh:
+    """An ext4 in an image in memory, mounted at `folder`."""
+
+    def __init__(self, folder):
+        self.folder, self.image = folder, pathlib.Path(tempfile.mkstemp(prefix="compare-", dir="/dev/shm")[1])
+        os.truncate(self.image, 16 << 30)
+        # Nothing is left for the kernel to do later, at somebody's cost.
+        made_now = "lazy_itable_init=0,lazy_journal_init=0"
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-E", made_now, "-N", "200000", self.image], check=True)
+        subprocess.run(["mount", "-o", "loop", self.image, self.folder], check=True)
+
+    def remove(self):
+        subprocess.run(["umount", self.folder], check=True)
+        self.image.unlink()
+
+
 class Running:
     """A server that was started, as often as so many publishers need it, and is ended with the block."""
+
+    fresh_wanted = False
 
     def __init__(self, server, publishers):
         self.server, self.publishers = server, publishers
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="compare-", dir=os.environ.get("COMPARE_DIR")))
+        self.fresh = Fresh(self.folder) if Running.fresh_wanted else None
         self.processes, self.ports, self.http = [], [], free_port()
 
     def __enter__(self):
@@ -227,7 +264,12 @@ class Running:
                 process.wait(15)
             except subprocess.TimeoutExpired:
                 process.kill()
-        empty(self.folder)
+                process.wait()
+        if self.fresh:
+            self.fresh.remove()
+            self.folder.rmdir()
+        else:
+            empty(self.folder)
 
     def cpu(self):
         # A process that has ended has told its time to its parent.
@@ -344,11 +386,13 @@ def serving(server, clip, seconds):
 
 
 def remux(clip, room):
-    """`millstream remux` and `ffmpeg -c copy -f hls`, of one file into a folder in memory."""
+    """`millstream remux` and `ffmpeg -c copy -f hls`, of one file into a folder in memory; and `split`, which only
+    cuts the file into as many pieces: what the kernel costs."""
     results = {}
     for name, command in [
         ("ffmpeg", lambda d: ["ffmpeg", "-v", "error", "-i", clip, "-c", "copy", "-f", "hls", "-hls_time", "2", "-hls_list_size", "0", f"{d}/index.m3u8"]),
         ("millstream", lambda d: [MILLSTREAM, "remux", clip, "--output", d]),
+        ("split", lambda d: ["split", "-a", "4", "-b", "750000", clip, f"{d}/"]),
     ]:
         folder = tempfile.mkdtemp(prefix="compare-", dir=room)
         began = time.monotonic()
@@ -381,8 +425,8 @@ def in_turn(names, rounds, one):
 
 def table(title, unit, numbers, rounds, names, one):
     print(f"\n{title}\n")
-    print(f"| publishers | server | {unit} | ÷ pump | ÷ nginx-rtmp | memory per channel | load generator |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(f"| publishers | server | {unit} | {' | '.join(f'÷ {other}' for other in OTHERS)} | memory per channel | load generator |")
+    print("| --- " * (5 + len(OTHERS)) + "|")
     for publishers in numbers:
         # One process each is not what anybody would do with many.
         fit = [s.name for s in servers() if s.name in names and (not s.publishers_max or publishers <= 8)]
@@ -391,11 +435,11 @@ def table(title, unit, numbers, rounds, names, one):
         for name, each in results.items():
             wrong = next((r["wrong"] for r in each if r["wrong"]), None)
             if wrong:
-                print(f"| {publishers} | {name} | broken: {wrong} | | | | |", flush=True)
+                print(f"| {publishers} | {name} | broken: {wrong} " + "| " * (2 + len(OTHERS)) + "|", flush=True)
                 continue
-            ratios = [f"{costs[name] / costs[to]:.2f}" if to in costs else "" for to in ("pump", "nginx-rtmp")]
+            ratios = [f"{costs[name] / costs[to]:.2f}" if to in costs else "" for to in OTHERS]
             memory = f"{median(each, 'memory') / 1024:.0f} KiB" if "memory" in each[0] else ""
-            print(f"| {publishers} | {name} | {costs[name]:.3f} | {ratios[0]} | {ratios[1]} | {memory} | {median(each, 'load'):.2f} |", flush=True)
+            print(f"| {publishers} | {name} | {costs[name]:.3f} | {' | '.join(ratios)} | {memory} | {median(each, 'load'):.2f} |", flush=True)
 
 
 def long_clip(clips):
@@ -414,10 +458,12 @@ def main():
     parser.add_argument("--remux", action="store_true", help="compare remux of a file with ffmpeg's")
     parser.add_argument("--serve", action="store_true", help="compare the serving of segments and playlists with nginx's")
     parser.add_argument("--idle", type=int, help="memory with so many connections that do nothing")
+    parser.add_argument("--fresh", action="store_true", help="an ext4 of its own for each server (root)")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", default=[server.name for server in servers()])
     options = parser.parse_args()
+    Running.fresh_wanted = options.fresh
     install()
     clips = pathlib.Path(tempfile.gettempdir())
     short = clips / "compare-20s.flv"
@@ -435,7 +481,7 @@ def main():
         each = [remux(clip, "/dev/shm") for _ in range(rounds)]
         print(f"\nFile to segments in memory, {clip.stat().st_size / 1e6:.0f} MB, median of {rounds}\n")
         print("| program | CPU-s | wall s | memory |\n| --- | --- | --- | --- |")
-        for name in ("ffmpeg", "millstream"):
+        for name in each[0]:
             results = [round[name] for round in each]
             wrong = next((r["wrong"] for r in results if r["wrong"]), None)
             print(f"| {name} | broken: {wrong} | | |" if wrong else
