@@ -31,6 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -39,6 +40,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MILLSTREAM = TARGET / "millstream"
 PUMP = TARGET / "examples" / "pump"
+FLOOR = TARGET / "examples" / "floor"
 
 SRS = os.environ.get("SRS")
 NGINX_MODULE = pathlib.Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
@@ -349,6 +351,28 @@ def get(url):
         return answer.read()
 
 
+def wrk(running, url, seconds):
+    """Requests of 64 connections that ask without pause, what they cost the server, and what failed."""
+    children = os.times().children_user + os.times().children_system
+    before = running.cpu()
+    ran = subprocess.run(["wrk", "-t1", "-c64", f"-d{seconds:.0f}s", url], capture_output=True, text=True, check=True)
+    loads = os.times().children_user + os.times().children_system - children
+    requests = int(re.search(r"(\d+) requests in", ran.stdout).group(1))
+    failed = re.search(r"Non-2xx.*|Socket errors.*", ran.stdout)
+    return requests, running.cpu() - before - loads, failed and failed.group(0)
+
+
+def serving_floor(way, seconds):
+    """The same for a program that only sends one file."""
+    def prepare(folder, *_):
+        (folder / "0.ts").write_bytes(os.urandom(750_000))
+
+    with Running(Server(way, lambda d, p, _: [FLOOR, f"127.0.0.1:{p}", d / "0.ts", way], "", prepare), 1) as running:
+        requests, spent, failed = wrk(running, f"http://127.0.0.1:{running.ports[0]}/", seconds)
+        gigabytes = requests * 750_000 / 1e9
+        return {"segment": spent / gigabytes, "rate": gigabytes / seconds, "wrong": failed}
+
+
 def serving(server, clip, seconds):
     """What a segment and a playlist cost that 64 connections ask for without pause, while the stream is live."""
     with Running(server, 1) as running:
@@ -357,25 +381,15 @@ def serving(server, clip, seconds):
         playlist = f"http://127.0.0.1:{running.http}{server.playlist}"
         while True:
             lines = [line for line in get(playlist).decode().splitlines() if line and not line.startswith("#")]
-            following = playlist.rsplit("/", 1)[0] + "/" + lines[min(1, len(lines) - 1)]
+            following = urllib.parse.urljoin(playlist, lines[min(1, len(lines) - 1)])
             if following.endswith(".ts"):
                 break
             playlist = following
         size = len(get(following))
 
-        def wrk(url):
-            before = running.cpu()
-            ran = subprocess.run(["wrk", "-t1", "-c64", f"-d{seconds:.0f}s", url], capture_output=True, text=True, check=True)
-            done = os.times().children_user + os.times().children_system
-            requests = int(re.search(r"(\d+) requests in", ran.stdout).group(1))
-            failed = re.search(r"Non-2xx.*|Socket errors.*", ran.stdout)
-            return requests, running.cpu() - before, done, failed and failed.group(0)
-
         results = {}
         for what, url in [("segment", following), ("playlist", playlist)]:
-            children = os.times().children_user + os.times().children_system
-            requests, spent, done, failed = wrk(url)
-            results[what] = (requests, spent - (done - children), failed)
+            results[what] = wrk(running, url, seconds)
         for process in load:
             process.kill()
             process.wait()
@@ -485,16 +499,19 @@ def main():
             results = [round[name] for round in each]
             wrong = next((r["wrong"] for r in results if r["wrong"]), None)
             print(f"| {name} | broken: {wrong} | | |" if wrong else
-                  f"| {name} | {median(results, 'cpu'):.2f} | {median(results, 'wall'):.2f} | {median(results, 'rss') / 2**20:.0f} MiB |", flush=True)
+                  f"| {name} | {median(results, 'cpu'):.3f} | {median(results, 'wall'):.3f} | {median(results, 'rss') / 2**20:.0f} MiB |", flush=True)
     if options.serve:
         names = [server.name for server in servers() if server.playlist and server.name in only]
         results = in_turn(names, rounds, lambda server: serving(server, short, min(seconds, 8)))
+        for way in ("sendfile", "memory"):
+            results[f"only {way}"] = [serving_floor(way, min(seconds, 8)) for _ in range(rounds)]
         print(f"\n64 kept connections, median of {rounds}\n")
         print("| server | segment: CPU-s per GB | GB a second | playlist: requests per CPU-second |\n| --- | --- | --- | --- |")
         for name, each in results.items():
             wrong = next((r["wrong"] for r in each if r["wrong"]), None)
+            playlists = f"{median(each, 'playlist'):.0f}" if "playlist" in each[0] else ""
             print(f"| {name} | broken: {wrong} | | |" if wrong else
-                  f"| {name} | {median(each, 'segment'):.3f} | {median(each, 'rate'):.2f} | {median(each, 'playlist'):.0f} |", flush=True)
+                  f"| {name} | {median(each, 'segment'):.3f} | {median(each, 'rate'):.2f} | {playlists} |", flush=True)
     if options.idle:
         names = [server.name for server in servers() if not server.publishers_max and server.name in only]
         results = in_turn(names, rounds, lambda server: idle_memory(server, options.idle))
