@@ -222,8 +222,11 @@ class Fresh:
     """An ext4 in an image in memory, mounted at `folder`."""
 
     def __init__(self, folder):
-        self.folder, self.image = folder, pathlib.Path(tempfile.mkstemp(prefix="compare-", dir="/dev/shm")[1])
-        os.truncate(self.image, 16 << 30)
+        self.folder = folder
+        made, path = tempfile.mkstemp(prefix="compare-", dir="/dev/shm")
+        self.image = pathlib.Path(path)
+        os.truncate(made, 16 << 30)
+        os.close(made)
         # Nothing is left for the kernel to do later, at somebody's cost.
         made_now = "lazy_itable_init=0,lazy_journal_init=0"
         subprocess.run(["mkfs.ext4", "-q", "-F", "-E", made_now, "-N", "200000", self.image], check=True)
@@ -382,7 +385,7 @@ def serving(server, clip, seconds):
         while True:
             lines = [line for line in get(playlist).decode().splitlines() if line and not line.startswith("#")]
             following = urllib.parse.urljoin(playlist, lines[min(1, len(lines) - 1)])
-            if following.endswith(".ts"):
+            if urllib.parse.urlsplit(following).path.endswith(".ts"):
                 break
             playlist = following
         size = len(get(following))
