@@ -12,7 +12,7 @@ pub(super) const BYTES: usize = 128 << 10;
 /// Less than this is copied: a few bytes that somebody keeps must not keep a whole room.
 const COPIED_MAX: usize = BYTES / 4;
 /// A room begins with a line of the processor's cache. Zen 3 copies a file's pages four times slower to where
-/// malloc puts large blocks, 16 bytes into a page: a remux on tmpfs takes 0.31 s so, and 0.19 s here.
+/// malloc puts large blocks, 16 bytes into a page: a remux on tmpfs takes 0.31 s so, and 0.21 s here.
 const ALIGNED: usize = 64;
 /// The tag of a file that a reading ends within keeps its room until the next reading has brought the rest. Of a
 /// message on the wire nothing is kept so: what came of it is copied.
