@@ -230,7 +230,7 @@ struct Publishing {
     /// When the bytes came that are being taken.
     now: WallTime,
     /// The same by the clock that is never set.
-    at: Instant,
+    at: std::time::Instant,
     /// What the meter does not know yet.
     taken: Vec<Taken>,
 }
@@ -271,7 +271,7 @@ impl Publishing {
             pipeline: Pipeline::new(policy_of(&claim, settings.policy), begin)
                 .with_blocks(blocks.clone()),
             now: clock::now(),
-            at: clock::monotonic().into(),
+            at: clock::monotonic(),
             taken: Vec::new(),
             claim,
         }
@@ -330,7 +330,7 @@ impl Publishing {
                         }
                     };
                     self.now = clock::now();
-                    self.at = clock::monotonic().into();
+                    self.at = clock::monotonic();
                     event
                 }
             };
@@ -366,7 +366,7 @@ impl Publishing {
     /// What the publisher sent too much of, if that is so for too long.
     fn count(&mut self, message: &Message) -> Option<Excess> {
         let len = message.payload.iter().map(|piece| piece.len()).sum();
-        match self.account.take(len, message.timestamp, self.at.into())? {
+        match self.account.take(len, message.timestamp, self.at)? {
             Verdict::End(excess) => Some(excess),
             Verdict::Warn(excess) => {
                 let (channel, remote) = (&self.channel, self.remote);

@@ -19,13 +19,14 @@ enum Body {
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [listen, path, from] = arguments.as_slice() else {
-        eprintln!("usage: floor LISTEN FILE sendfile|memory");
-        std::process::exit(2);
-    };
-    let body = match from.as_str() {
-        "memory" => Body::Memory(std::fs::read(path)?),
-        _ => Body::File(File::open(path)?),
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (listen, path, body) = match *arguments.as_slice() {
+        [listen, path, "memory"] => (listen, path, Body::Memory(std::fs::read(path)?)),
+        [listen, path, "sendfile"] => (listen, path, Body::File(File::open(path)?)),
+        _ => {
+            eprintln!("usage: floor LISTEN FILE sendfile|memory");
+            std::process::exit(2);
+        }
     };
     let size = std::fs::metadata(path)?.len();
     let body = Arc::new(body);

@@ -117,6 +117,7 @@ enum Job {
     },
     Append {
         blocks: Vec<Bytes>,
+        /// A part ends with them or among them: a sync of all is one of the part.
         ends_part: bool,
     },
     Finish {
