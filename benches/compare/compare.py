@@ -121,10 +121,20 @@ def install():
                        stdout=subprocess.DEVNULL, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
 
 
+# Below those that the system gives to connections: one that is free stays so until its server listens.
+PORTS = iter(range(10_000 + os.getpid() % 10_000, 30_000))
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    for port in PORTS:
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise SystemExit("no port is free")
 
 
 def family(pid):

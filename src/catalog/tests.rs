@@ -7,8 +7,11 @@ use crate::key::RecordingKey;
 use crate::media::{Segment, Timestamp, WallTime};
 use std::collections::BTreeMap;
 
+#[path = "../../tests/e2e/support/port.rs"]
+mod port;
 #[path = "../../tests/api/postgres.rs"]
 mod postgres;
+use port::free_port;
 use postgres::Postgres;
 
 /// Runs `test` on both databases.
@@ -16,7 +19,7 @@ async fn on_both<F: Future<Output = ()>>(test: impl Fn(Catalog) -> F) {
     let folder = tempfile::tempdir().expect("a folder");
     let sqlite = Catalog::sqlite(&folder.path().join("a b%?.sqlite")).await;
     test(sqlite.expect("opens")).await;
-    let server = Postgres::start();
+    let server = Postgres::start(free_port());
     let postgres = Catalog::open(&server.url()).await.expect("opens");
     test(postgres.clone()).await;
     postgres.close().await;
@@ -392,7 +395,7 @@ async fn credentials_clips_and_the_trail_are_kept() {
 
 #[tokio::test]
 async fn rows_wait_for_a_database_that_is_away_and_a_full_queue_remembers_whose_it_refused() {
-    let mut server = Postgres::start();
+    let mut server = Postgres::start(free_port());
     let catalog = Catalog::open(&server.url()).await.expect("opens");
     let (backlog, task) = Backlog::with_capacity(catalog.clone(), 8);
     let key = recording("a", 0);

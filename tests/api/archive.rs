@@ -3,6 +3,7 @@
 
 use crate::postgres::Postgres;
 use crate::server::{Push, Server, wait_for};
+use crate::support::port::free_port;
 use crate::support::weed::Weed;
 use serde_json::{Value, json};
 use sqlx::Connection;
@@ -238,7 +239,7 @@ fn a_lost_catalog_comes_back_whole_on_sqlite() {
 
 #[test]
 fn a_lost_catalog_comes_back_whole_on_postgresql() {
-    let (old, new) = (Postgres::start(), Postgres::start());
+    let (old, new) = (Postgres::start(free_port()), Postgres::start(free_port()));
     let url = |database: &Postgres| format!("catalog.url={}", database.url());
     comes_back(&[&url(&old)], &[&url(&new)]);
 }
@@ -264,7 +265,7 @@ fn a_check_finds_and_mends_on_sqlite() {
 
 #[test]
 fn a_check_finds_and_mends_on_postgresql() {
-    let database = Postgres::start();
+    let database = Postgres::start(free_port());
     let setting = format!("catalog.url={}", database.url());
     finds_and_mends(&[&setting], |_| database.url());
 }

@@ -2,6 +2,7 @@
 
 use crate::postgres::Postgres;
 use crate::server::{Push, Server, wait_for};
+use crate::support::port::free_port;
 use std::time::{Duration, Instant};
 
 /// How long the database is away: `MILLSTREAM_AWAY_S=60` for the whole minute.
@@ -13,7 +14,7 @@ fn away() -> Duration {
 #[test]
 fn a_push_goes_on_and_loses_nothing_while_the_database_is_away() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut database = Postgres::start();
+    let mut database = Postgres::start(free_port());
     let setting = format!("catalog.url={}", database.url());
     let server = Server::start(folder.path(), &[&setting]);
     let token = server.token.clone().expect("the first start");

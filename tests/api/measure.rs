@@ -6,6 +6,7 @@
 
 use crate::postgres::Postgres;
 use crate::server::Server;
+use crate::support::port::free_port;
 use millstream::catalog::{Catalog, recording_key};
 use millstream::key::RecordingKey;
 use sqlx::{AnyPool, Executor};
@@ -32,7 +33,7 @@ fn answers_are_quick_however_much_there_is() {
         &[],
     );
     let folder = tempfile::tempdir().expect("a folder");
-    let database = Postgres::start();
+    let database = Postgres::start(free_port());
     let setting = format!("catalog.url={}", database.url());
     measure("PostgreSQL", folder.path(), &database.url(), &[&setting]);
 }

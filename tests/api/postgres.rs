@@ -1,7 +1,6 @@
-//! A real PostgreSQL (Debian package `postgresql`) in a temporary folder, on a free port.
+//! A real PostgreSQL (Debian package `postgresql`) in a temporary folder.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,8 +17,8 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Makes an empty cluster and starts its server. It refuses to run as root, so it is `postgres`.
-    pub(crate) fn start() -> Self {
+    /// Makes an empty cluster and starts its server on a free port. It refuses to run as root, so it is `postgres`.
+    pub(crate) fn start(port: u16) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("ours");
         let data = folder.path().join("data");
@@ -29,7 +28,6 @@ impl Postgres {
             .stdout(Stdio::null())
             .status();
         assert!(made.expect("initdb runs").success());
-        let port = lasting_port();
         let server = run(folder.path(), port);
         Self {
             folder,
@@ -64,22 +62,6 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// A free port that the system gives to nobody else while the server is away: below those from which
-/// it takes the ports of connections and of listeners that ask for any (`ip_local_port_range`).
-fn lasting_port() -> u16 {
-    let from = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap_or(0);
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    // Tests of one process start several, at the same time.
-    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    loop {
-        let nth = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let port = from.saturating_add(nth);
-        if free(&port) {
-            return port;
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::postgres::Postgres;
 use crate::server::{Push, Server, wait_for};
+use crate::support::port::free_port;
 use serde_json::json;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ fn a_killed_server_knows_its_channels_keys_history_and_clips() {
 
 #[test]
 fn the_same_on_postgresql() {
-    let database = Postgres::start();
+    let database = Postgres::start(free_port());
     survives(&[&format!("catalog.url={}", database.url())]);
 }
 

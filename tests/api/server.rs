@@ -1,9 +1,9 @@
 //! A millstream that runs, and what talks to it.
 
+use crate::support::port::free_port;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -36,11 +36,7 @@ impl Answer {
 impl Server {
     /// Starts a server on `folder` and waits until it is ready.
     pub(crate) fn start(folder: &Path, settings: &[&str]) -> Self {
-        let free = || {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-            listener.local_addr().expect("bound").port()
-        };
-        let (http_port, rtmp_port) = (free(), free());
+        let (http_port, rtmp_port) = (free_port(), free_port());
         let log = folder.join("log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
         command.current_dir(folder).arg("serve");

@@ -1,11 +1,12 @@
 //! Viewers of what only a remote store has: by way of this server, or sent there.
 
 use crate::support::clips::{Clip, SHORT_GOP};
+use crate::support::port::free_port;
 use crate::support::process::{Running, millstream, run, succeed};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::publisher::{Speed, own_push};
 use crate::support::recording::Recording;
-use crate::support::server::{Server, free_port};
+use crate::support::server::Server;
 use crate::support::weed::Weed;
 use crate::support::{http, lossless, wait_for};
 use std::io::{Read, Write};

@@ -1,7 +1,8 @@
 //! The OSS LiveChannel API, used by a client that nobody here wrote: the SDK from PyPI.
 
+use crate::support::port::free_port;
 use crate::support::process::{Running, tool};
-use crate::support::server::{Server, free_port};
+use crate::support::server::Server;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;

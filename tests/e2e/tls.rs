@@ -2,10 +2,11 @@
 //! the wrong door.
 
 use crate::support::clips::SHORT_GOP;
+use crate::support::port::free_port;
 use crate::support::process::{run, succeed};
 use crate::support::publisher::{Speed, ffmpeg_push};
 use crate::support::recording::finished;
-use crate::support::server::{Server, free_port};
+use crate::support::server::Server;
 use crate::support::watch::Watch;
 use crate::support::{lossless, wait_for};
 use std::io::{Read, Write};

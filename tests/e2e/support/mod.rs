@@ -3,6 +3,7 @@
 pub(crate) mod process;
 
 pub(crate) mod clips;
+pub(crate) mod port;
 pub(crate) mod publisher;
 pub(crate) mod raw;
 pub(crate) mod server;

@@ -1,13 +1,12 @@
 //! A server of our own on free ports, that ends with the test.
 
+use super::port::free_port;
 use super::process::{Running, millstream};
 use super::{http, wait_for};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::sync::Mutex;
 use std::time::Duration;
 
 /// A start takes tens of milliseconds; a loaded machine gets its time.
@@ -175,22 +174,6 @@ impl Drop for Server {
         } else {
             let panics = self.log_lines("panicked at");
             assert!(panics.is_empty(), "the server panicked: {panics:?}");
-        }
-    }
-}
-
-/// A port that nobody listens on, and that no other test was given.
-pub(crate) fn free_port() -> u16 {
-    static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    let mut given = GIVEN
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
-        let port = listener.local_addr().expect("it is bound").port();
-        if !given.contains(&port) {
-            given.push(port);
-            return port;
         }
     }
 }

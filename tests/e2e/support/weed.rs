@@ -1,7 +1,7 @@
 //! SeaweedFS: a real S3 server, on ports and in a folder of its own.
 
+use super::port::free_port;
 use super::process::{Running, run, tool};
-use super::server::free_port;
 use super::{http, wait_for};
 use rustix::process::Signal;
 use std::path::Path;
@@ -56,8 +56,8 @@ impl Weed {
             r#"{{"identities":[{{"name":"test","credentials":[{{"accessKey":"{KEY}","secretKey":"{SECRET}"}}],"actions":["Admin","Read","Write","List"]}}{others}]}}"#
         );
         std::fs::write(folder.path().join("s3.json"), identities).expect("there is room");
-        // Its own default for a gRPC port is the port plus 10,000, so those are free as well.
-        let ports = std::array::from_fn(|_| low_port());
+        // Its own default for a gRPC port is the port plus 10,000, so those are nobody else's.
+        let ports = std::array::from_fn(|_| free_port());
         let mut weed = Self {
             running: None,
             folder,
@@ -200,14 +200,5 @@ impl Weed {
             .args(arguments)
             .arg(format!("http://127.0.0.1:{}/{BUCKET}{path}", self.port())));
         output.stderr
-    }
-}
-
-fn low_port() -> u16 {
-    loop {
-        let port = free_port();
-        if (10_000..50_000).contains(&port) {
-            return port;
-        }
     }
 }
