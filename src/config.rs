@@ -16,7 +16,7 @@ pub use compat::{Compat, Oss};
 pub use edge::{Net, Tls};
 pub use ingest::{Hls, Ingest, Rtmp, SecondPublisher};
 pub use serving::{AtStop, Http, Log, LogFormat, Metrics, Stop};
-pub use storage::{Catalog, Fsync, Read, Retention, Spool, Store};
+pub use storage::{Catalog, Fsync, Read, Recycle, Retention, Spool, Store};
 pub use values::{BitRate, Listen, Secret, Size, Span};
 
 use figment::Figment;

@@ -58,6 +58,8 @@ declare! {
     // Disk and store
     Gauge   DISK_FREE "millstream_disk_free_bytes" "Room on the disk of segments, or of the spool.";
     Gauge   DISK_JOBS "millstream_disk_queue_jobs" "Jobs that wait for the threads that write files.";
+    Gauge   DISK_SPARE "millstream_disk_spare_bytes" "Files of expired segments that wait to be written over.";
+    Counter RECYCLED "millstream_disk_recycled_files_total" "Segments that were begun over the file of an expired one.";
     Histogram DISK_LAG "millstream_disk_queue_seconds" "How long the end of a segment waited for its thread.";
     Gauge   SPOOL_BYTES "millstream_spool_bytes" "Segments in the spool, with those that are confirmed and kept for live viewers.";
     Gauge   SPOOL_LIMIT "millstream_spool_limit_bytes" "What the spool may take.";

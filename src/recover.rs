@@ -138,6 +138,8 @@ struct Recovery<'a> {
     key: RecordingKey,
     reconnect_window: std::time::Duration,
     marker: Option<Marker>,
+    /// What has no name yet may have the bytes of an older segment in it.
+    doubtful: bool,
     index: Index,
     /// When something of it was written last.
     touched: SystemTime,
@@ -150,7 +152,9 @@ impl<'a> Recovery<'a> {
         key: RecordingKey,
         reconnect_window: std::time::Duration,
     ) -> io::Result<Self> {
-        let marker = Marker::parse(&fs::read(disk.markers().join(key.marker()))?);
+        let marker = fs::read(disk.markers().join(key.marker()))?;
+        let doubtful = disk::is_doubtful(&marker);
+        let marker = Marker::parse(&marker);
         let path = disk.root().join(key.journal());
         let mut touched = UNIX_EPOCH;
         let index = match fs::read(&path) {
@@ -173,6 +177,7 @@ impl<'a> Recovery<'a> {
             key,
             reconnect_window,
             marker,
+            doubtful,
             index,
             touched,
         })
@@ -314,7 +319,9 @@ impl<'a> Recovery<'a> {
                 read => read?,
             };
             self.touched = self.touched.max(modified(path)?);
-            let Some(found) = salvage(&bytes) else {
+            let is_whole = path == &named || !self.doubtful;
+            let found = salvage(&bytes, disk::STOP).filter(|_| is_whole);
+            let Some(found) = found else {
                 fs::remove_file(path)?;
                 continue;
             };

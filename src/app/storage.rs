@@ -7,7 +7,7 @@ use crate::control::journal::Index;
 use crate::control::{Control, confirmed};
 use crate::key::RecordingKey;
 use crate::recover;
-use crate::store::disk::{Disk, Fsync};
+use crate::store::disk::{self, Disk, Fsync, Recycle};
 use crate::store::{Remote, SignedUrls, Spool, Store, spool};
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,20 @@ const UPLOAD_PAUSE: Duration = Duration::from_millis(200);
 
 /// The store, and what writes into it or into its spool.
 pub(super) fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
-    let fsync = match config.store.fsync {
-        config::Fsync::None => Fsync::None,
-        config::Fsync::Segment => Fsync::Segment,
-        config::Fsync::Part => Fsync::Part,
+    let files = disk::Settings {
+        threads: config.store.writers,
+        fsync: match config.store.fsync {
+            config::Fsync::None => Fsync::None,
+            config::Fsync::Segment => Fsync::Segment,
+            config::Fsync::Part => Fsync::Part,
+        },
+        recycle: match config.store.recycle {
+            config::Recycle::Never => Recycle::Never,
+            config::Recycle::Durable => Recycle::Durable,
+            config::Recycle::Always => Recycle::Always,
+        },
     };
     let markers = config.data_dir.join("running");
-    let writers = config.store.writers;
     let root = match config.store.folder() {
         Some(folder) if folder.as_os_str().is_empty() => config.data_dir.join("media"),
         Some(folder) => folder,
@@ -36,7 +43,7 @@ pub(super) fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
     };
     if config.store.folder().is_some() {
         let store = Store::local(&root)?;
-        let disk = Disk::new(&root, &markers, writers, fsync).map_err(data)?;
+        let disk = Disk::new(&root, &markers, files).map_err(data)?;
         disk.keep_free(config.store.reserve.0);
         return Ok((store, disk));
     }
@@ -48,7 +55,7 @@ pub(super) fn open_store(config: &Config) -> Result<(Store, Disk), StartError> {
         index_interval: config.store.index_interval.0,
     };
     let spool = Spool::new(&root, store.clone(), settings);
-    let disk = Disk::with_spool(&root, &markers, writers, fsync, spool).map_err(data)?;
+    let disk = Disk::with_spool(&root, &markers, files, spool).map_err(data)?;
     disk.keep_free(config.store.reserve.0);
     Ok((store, disk))
 }

@@ -35,6 +35,8 @@ pub struct Store {
     pub writers: usize,
     /// What a power cut may cost.
     pub fsync: Fsync,
+    /// Whether new segments are written over the files of expired ones.
+    pub recycle: Recycle,
     /// New publishes are refused while less than this is free on the local disk.
     pub reserve: Size,
 }
@@ -55,6 +57,7 @@ impl Default for Store {
             index_interval: secs(10),
             writers: 2,
             fsync: Fsync::None,
+            recycle: Recycle::Durable,
             reserve: Size(256 << 20),
         }
     }
@@ -92,6 +95,18 @@ pub enum Read {
     Proxy,
     /// The store itself: viewers are sent to a signed URL.
     Redirect,
+}
+
+/// Whether new segments are written over the files of expired ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recycle {
+    /// Never.
+    Never,
+    /// With `fsync = "segment"`, and on a file system in memory.
+    Durable,
+    /// With `fsync = "none"` on a disk too: a power cut may leave old bytes in new segments.
+    Always,
 }
 
 /// What is forced to the disk, and when.

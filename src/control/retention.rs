@@ -175,7 +175,8 @@ impl Retention {
         let usage = self.control.catalog().usage().await?;
         let ahead = self.ahead(self.measure(usage).await, usage, None);
         if let Some(limit) = bytes {
-            let excess = excess(usage, limit, ahead);
+            let spare = self.control.disk().spare_bytes();
+            let excess = excess(usage, limit, ahead.saturating_add(spare));
             self.shed(None, excess, "retention.bytes").await?;
         }
         if let Some(keep) = free_space {

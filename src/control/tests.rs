@@ -6,7 +6,7 @@ use super::live::Ending;
 use super::settings::ChannelSettings;
 use super::*;
 use crate::clock;
-use crate::store::disk::Fsync;
+use crate::store::disk;
 
 struct World {
     control: Control,
@@ -39,7 +39,7 @@ pub(super) fn settings() -> Settings {
 }
 
 pub(super) async fn open(dir: &std::path::Path, publish: Policy, catalog: Catalog) -> Control {
-    let disk = Disk::new(dir, &dir.join(".running"), 1, Fsync::None).expect("a disk");
+    let disk = Disk::new(dir, &dir.join(".running"), disk::Settings::default()).expect("a disk");
     let settings = Settings {
         publish,
         ..settings()

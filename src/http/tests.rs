@@ -11,7 +11,7 @@ use crate::media::track::VideoCodec;
 use crate::media::{self, Segment, Timestamp, Tracks, VideoConfig, WallTime};
 use crate::net::{Expects, Listener, Nets, Seats};
 use crate::store::Store;
-use crate::store::disk::{Disk, Fsync};
+use crate::store::disk::{self, Disk};
 use bytes::Bytes;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -76,7 +76,12 @@ async fn world(limits: Limits) -> World {
 
 async fn world_with(limits: Limits, front: Front, seats: Seats) -> World {
     let dir = tempfile::tempdir().expect("a directory");
-    let disk = Disk::new(dir.path(), &dir.path().join(".running"), 1, Fsync::None).expect("a disk");
+    let disk = Disk::new(
+        dir.path(),
+        &dir.path().join(".running"),
+        disk::Settings::default(),
+    )
+    .expect("a disk");
     let settings = Settings {
         publish: Policy::Open,
         node: "test".to_owned(),

@@ -12,11 +12,16 @@
 //! by TCP; nothing is dropped.
 
 mod files;
+mod growing;
 mod room;
+mod spares;
 mod thread;
 
 pub(crate) use files::{remove_empty, write_blocks};
+pub(crate) use growing::STOP;
 pub use room::NoRoom;
+pub(super) use spares::Spares;
+pub(crate) use spares::is_doubtful;
 
 use super::Spool;
 use crate::clock;
@@ -52,6 +57,38 @@ pub enum Fsync {
     Part,
 }
 
+/// Whether new segments are written over the files of expired ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recycle {
+    /// Never.
+    Never,
+    /// If no power cut can leave the bytes of an expired segment under the name of a new one.
+    Durable,
+    /// Even then, but never with [`Fsync::Part`].
+    Always,
+}
+
+/// How files are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// By so many threads.
+    pub threads: usize,
+    /// What a power cut may cost.
+    pub fsync: Fsync,
+    /// What becomes of the files of expired segments.
+    pub recycle: Recycle,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            fsync: Fsync::None,
+            recycle: Recycle::Durable,
+        }
+    }
+}
+
 /// The directory and the threads that write into it. Cheap to clone.
 #[derive(Clone)]
 pub struct Disk(Arc<Inner>);
@@ -62,6 +99,7 @@ struct Inner {
     fsync: Fsync,
     spool: Option<Spool>,
     room: Arc<Room>,
+    spares: Option<Arc<Spares>>,
     threads: Vec<mpsc::Sender<Queued>>,
     /// What is left of [`QUEUED_BYTES_MAX`].
     queued: Arc<Semaphore>,
@@ -147,35 +185,49 @@ enum Job {
 }
 
 impl Disk {
-    /// Writes objects under `root` and markers under `markers` with so many threads.
-    pub fn new(root: &Path, markers: &Path, threads: usize, fsync: Fsync) -> io::Result<Self> {
-        Self::make(root, markers, threads, fsync, None)
+    /// Writes objects under `root` and markers under `markers`.
+    pub fn new(root: &Path, markers: &Path, settings: Settings) -> io::Result<Self> {
+        Self::make(root, markers, settings, None)
     }
 
     /// The same for a remote store: what is written goes on to `spool`, whose directory `root` is.
     pub fn with_spool(
         root: &Path,
         markers: &Path,
-        threads: usize,
-        fsync: Fsync,
+        settings: Settings,
         spool: Spool,
     ) -> io::Result<Self> {
-        Self::make(root, markers, threads, fsync, Some(spool))
+        Self::make(root, markers, settings, Some(spool))
     }
 
     fn make(
         root: &Path,
         markers: &Path,
-        threads: usize,
-        fsync: Fsync,
+        settings: Settings,
         spool: Option<Spool>,
     ) -> io::Result<Self> {
+        let Settings {
+            threads,
+            fsync,
+            recycle,
+        } = settings;
         std::fs::create_dir_all(root)?;
         std::fs::create_dir_all(markers)?;
         let room = Arc::new(Room::new(root));
+        let spares = Spares::new(root, room.clone(), fsync, recycle)?.map(Arc::new);
+        if let (Some(spool), Some(spares)) = (&spool, &spares) {
+            spool.recycle(spares.clone());
+        }
         let threads = (0..threads.max(1)).map(|nth| {
             let (to, from) = mpsc::channel(QUEUE_MAX);
-            let thread = Thread::new(root, markers, fsync, spool.clone(), room.clone());
+            let thread = Thread::new(
+                root,
+                markers,
+                fsync,
+                spool.clone(),
+                room.clone(),
+                spares.clone(),
+            );
             std::thread::Builder::new()
                 .name(format!("disk-{nth}"))
                 .spawn(move || thread.run(from))?;
@@ -189,6 +241,7 @@ impl Disk {
             queued: Arc::new(Semaphore::new(QUEUED_BYTES_MAX / QUEUED_UNIT)),
             threads: threads.collect::<io::Result<_>>()?,
             room,
+            spares,
             next: AtomicU64::new(0),
             hasher: std::hash::RandomState::new(),
         })))
@@ -214,11 +267,32 @@ impl Disk {
         self.0.room.lacks()
     }
 
+    /// Takes the files of objects of a local store that are gone, to write new segments over them.
+    /// Returns what is left to be removed.
+    pub async fn let_go(&self, mut objects: Vec<String>) -> Vec<String> {
+        let Some(spares) = self.0.spares.clone() else {
+            return objects;
+        };
+        let root = self.root().to_owned();
+        let kept = tokio::task::spawn_blocking(move || {
+            objects.retain(|object| !spares.offer(&root.join(object)).unwrap_or(false));
+            objects
+        });
+        // What was taken is as good as removed, what was not is found by the next look at the store.
+        kept.await.unwrap_or_default()
+    }
+
+    /// Bytes of files that wait to be written over.
+    pub fn spare_bytes(&self) -> u64 {
+        self.0.spares.as_ref().map_or(0, |spares| spares.bytes())
+    }
+
     /// Tells the metrics what waits for the threads, and what is in the spool.
     pub fn measure(&self) {
         let threads = self.0.threads.iter();
         let waiting: usize = threads.map(|to| to.max_capacity() - to.capacity()).sum();
         metrics::DISK_JOBS.set(waiting as f64);
+        metrics::DISK_SPARE.set(self.spare_bytes() as f64);
         metrics::DISK_FREE.set(self.0.room.free().unwrap_or(0) as f64);
         if let Some(spool) = self.spool() {
             spool.measure();
@@ -422,8 +496,16 @@ mod tests {
     #[tokio::test]
     async fn a_segment_has_its_name_and_its_line_before_anybody_is_told() {
         let root = tempfile::tempdir().expect("a folder");
-        let disk =
-            Disk::new(root.path(), &root.path().join(".running"), 2, Fsync::Part).expect("a disk");
+        let disk = Disk::new(
+            root.path(),
+            &root.path().join(".running"),
+            Settings {
+                threads: 2,
+                fsync: Fsync::Part,
+                ..Settings::default()
+            },
+        )
+        .expect("a disk");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let writer = disk.writer("a");
         for n in 0..3 {
@@ -468,8 +550,12 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_told_and_the_next_segment_tries_anew() {
         let root = tempfile::tempdir().expect("a folder");
-        let disk =
-            Disk::new(root.path(), &root.path().join(".running"), 1, Fsync::None).expect("a disk");
+        let disk = Disk::new(
+            root.path(),
+            &root.path().join(".running"),
+            Settings::default(),
+        )
+        .expect("a disk");
         std::fs::write(
             root.path().join("blocked"),
             "a file where a folder should be",
@@ -512,8 +598,12 @@ mod tests {
     async fn bytes_that_wait_are_bounded() {
         const MIB: usize = 1 << 20;
         let root = tempfile::tempdir().expect("a folder");
-        let disk =
-            Disk::new(root.path(), &root.path().join(".running"), 1, Fsync::None).expect("a disk");
+        let disk = Disk::new(
+            root.path(),
+            &root.path().join(".running"),
+            Settings::default(),
+        )
+        .expect("a disk");
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let stand_still = move |_: Result<(), WriteError>| wait.recv().expect("it goes on");
         let idle = disk.writer("a");

@@ -19,6 +19,7 @@ mod pause;
 mod shipping;
 
 use super::Store;
+use super::disk::Spares;
 use crate::clock;
 use crate::key::{MediaPath, RecordingKey};
 use crate::metrics;
@@ -105,6 +106,8 @@ struct Inner {
     store: Store,
     settings: Settings,
     followers: OnceLock<Followers>,
+    /// Where files go that are not needed here any more.
+    spares: OnceLock<Arc<Spares>>,
     /// Recordings that an earlier process left.
     resumed: OnceLock<Vec<RecordingKey>>,
     /// Whether the store knows conditions, as far as it has been asked.
@@ -208,6 +211,7 @@ impl Spool {
             store,
             settings,
             followers: OnceLock::new(),
+            spares: OnceLock::new(),
             resumed: OnceLock::new(),
             conditional: AtomicBool::new(true),
             runtime: tokio::runtime::Handle::current(),
@@ -225,6 +229,12 @@ impl Spool {
     pub fn follow(&self, followers: Followers) {
         // A second call changes nothing.
         let _ = self.0.followers.set(followers);
+    }
+
+    /// From now on files that are not needed any more are written over. Once.
+    pub(super) fn recycle(&self, spares: Arc<Spares>) {
+        // A second call changes nothing.
+        let _ = self.0.spares.set(spares);
     }
 
     /// Takes up what an earlier process left. `is_open` says whether a recording may go on.

@@ -8,7 +8,7 @@ use crate::control::tests::settings;
 use crate::id::RecordingId;
 use crate::key::Container;
 use crate::media::{Segment, Timestamp, WallTime};
-use crate::store::disk::{Batch, Disk, Fsync};
+use crate::store::disk::{self, Batch, Disk};
 use crate::store::fault::Faults;
 use crate::store::{Spool, Store, spool};
 use std::path::Path;
@@ -50,7 +50,7 @@ fn process(root: &Path, store: &Store) -> (Disk, Spool) {
     };
     let (spooled, markers) = (root.join("spool"), root.join("running"));
     let spool = Spool::new(&spooled, store.clone(), settings);
-    let disk = Disk::with_spool(&spooled, &markers, 1, Fsync::None, spool.clone());
+    let disk = Disk::with_spool(&spooled, &markers, disk::Settings::default(), spool.clone());
     (disk.expect("a disk"), spool)
 }
 

@@ -68,7 +68,11 @@ impl Retention {
             let numbers = rows.iter().map(|row| number(row.number));
             let object = |number| due.key.segment(number, Container::Ts);
             let objects: Vec<_> = numbers.clone().map(object).collect();
-            self.control.store().delete_all(&objects).await?;
+            let left = match spool {
+                None => self.control.disk().let_go(objects).await,
+                Some(_) => objects,
+            };
+            self.control.store().delete_all(&left).await?;
             let folders: BTreeSet<_> = numbers.map(segment_folder).collect();
             for folder in folders {
                 self.remove_empty(&format!("{}/{folder}", due.key)).await;

@@ -33,8 +33,9 @@ pub struct Salvaged {
 
 /// Finds the end of the last whole PES packet; `None` if there is none.
 ///
-/// Nothing is left out between: a frame is in the result with all frames written before it.
-pub fn salvage(bytes: &[u8]) -> Option<Salvaged> {
+/// Nothing is left out between: a frame is in the result with all frames written before it. What is
+/// behind a `stop` in the place of a sync byte is not the segment's, and all before it is whole.
+pub fn salvage(bytes: &[u8], stop: u8) -> Option<Salvaged> {
     let mut reader = TsPacketReader::new(bytes);
     let mut found = Found::default();
     let mut at = 0;
@@ -54,7 +55,8 @@ pub fn salvage(bytes: &[u8]) -> Option<Salvaged> {
         }
         at = at.saturating_add(TsPacket::SIZE);
     }
-    let torn = at != bytes.len() || bytes.len().is_multiple_of(PAGE);
+    let stopped = bytes.get(at) == Some(&stop);
+    let torn = !stopped && (at != bytes.len() || bytes.len().is_multiple_of(PAGE));
     found.finish(at, torn)
 }
 
@@ -251,6 +253,8 @@ mod tests {
     use crate::pipeline::{Effect, Pipeline, Policy};
     use bytes::Bytes;
 
+    const STOP: u8 = 0xb8;
+
     /// The first segment of the clip that comes with the server, and where its parts end.
     fn segment() -> (Vec<u8>, Vec<usize>, Duration) {
         let clip: &[u8] = include_bytes!("../../../assets/demo.flv");
@@ -298,7 +302,7 @@ mod tests {
     #[test]
     fn every_part_is_kept_whole_and_every_cut_is_a_beginning() {
         let (bytes, parts, duration) = segment();
-        let whole = salvage(&bytes).expect("frames");
+        let whole = salvage(&bytes, STOP).expect("frames");
         assert_eq!(whole.len, bytes.len());
         let error = (whole.duration - duration).abs();
         assert!(
@@ -306,12 +310,14 @@ mod tests {
             "{whole:?} is not {duration:?}"
         );
         for end in &parts {
-            let found = salvage(&bytes[..*end]).expect("frames");
+            let found = salvage(&bytes[..*end], STOP).expect("frames");
             assert_eq!(found.len, *end, "a part is whole");
+            let over = [&bytes[..*end], &[STOP], &bytes[1..]].concat();
+            assert_eq!(salvage(&over, STOP), Some(found), "written over");
         }
         let mut last = 0;
         for cut in (0..bytes.len()).step_by(61) {
-            let found = salvage(&bytes[..cut]);
+            let found = salvage(&bytes[..cut], STOP);
             let len = found.map_or(0, |found| found.len);
             assert!(
                 len <= cut && len >= last && len.is_multiple_of(188),
@@ -328,9 +334,9 @@ mod tests {
         let (mut bytes, parts, _) = segment();
         let end = parts[1];
         bytes[end..].fill(0); // a power cut: the file has its length, and not its bytes
-        assert_eq!(salvage(&bytes).map(|found| found.len), Some(end));
-        assert_eq!(salvage(&[]), None);
-        assert_eq!(salvage(&bytes[..376]), None, "tables alone");
-        assert_eq!(salvage(&[0x47; 1000]), None);
+        assert_eq!(salvage(&bytes, STOP).map(|found| found.len), Some(end));
+        assert_eq!(salvage(&[], STOP), None);
+        assert_eq!(salvage(&bytes[..376], STOP), None, "tables alone");
+        assert_eq!(salvage(&[0x47; 1000], STOP), None);
     }
 }

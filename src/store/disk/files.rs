@@ -82,11 +82,18 @@ pub(super) fn replace(
 pub(crate) fn write_blocks(file: &mut File, blocks: &[Bytes]) -> io::Result<()> {
     let mut slices: SmallVec<[IoSlice<'_>; 16]> =
         blocks.iter().map(|block| IoSlice::new(block)).collect();
-    let mut rest = slices.as_mut_slice();
+    write_slices(&mut slices, |slices| file.write_vectored(slices))
+}
+
+/// Writes all slices, as `write` takes them.
+pub(super) fn write_slices(
+    mut rest: &mut [IoSlice<'_>],
+    mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> io::Result<()> {
     // Empty ones at the front would look like a file that takes nothing.
     IoSlice::advance_slices(&mut rest, 0);
     while !rest.is_empty() {
-        match file.write_vectored(rest) {
+        match write(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => IoSlice::advance_slices(&mut rest, written),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -2,9 +2,10 @@
 
 use super::files::{
     append, create_marker, make_folder, open_index, remove_empty, replace, sync_folder,
-    write_blocks,
 };
+use super::growing::Growing;
 use super::room::Room;
+use super::spares::{Spare, Spares};
 use super::{Fsync, Job, Queued, Rewrite, WriteError, failed};
 use crate::clock;
 use crate::metrics;
@@ -36,7 +37,8 @@ pub(super) struct Thread {
     fsync: Fsync,
     spool: Option<Spool>,
     room: Arc<Room>,
-    open: HashMap<u64, Growing>,
+    spares: Option<Arc<Spares>>,
+    open: HashMap<u64, Open>,
     /// The index that each writer appended to last.
     index: HashMap<u64, (String, File)>,
     /// The folder that each writer made last.
@@ -49,10 +51,10 @@ pub(super) struct Thread {
 }
 
 /// A file without its name yet.
-struct Growing {
+struct Open {
     object: String,
     path: PathBuf,
-    file: Result<File, WriteError>,
+    file: Result<Growing, WriteError>,
     size: u64,
 }
 
@@ -63,6 +65,7 @@ impl Thread {
         fsync: Fsync,
         spool: Option<Spool>,
         room: Arc<Room>,
+        spares: Option<Arc<Spares>>,
     ) -> Self {
         Self {
             root: root.to_owned(),
@@ -70,6 +73,7 @@ impl Thread {
             fsync,
             spool,
             room,
+            spares,
             open: HashMap::new(),
             index: HashMap::new(),
             folder: HashMap::new(),
@@ -96,8 +100,9 @@ impl Thread {
                 marker,
                 text,
             } => {
-                self.mark(writer, marker, text);
-                self.open(writer, &object);
+                let spare = self.spare();
+                self.mark(writer, marker, text, spare.is_some());
+                self.open(writer, &object, spare);
             }
             Job::Append { blocks, ends_part } => {
                 self.append(writer, &blocks);
@@ -151,9 +156,18 @@ impl Thread {
         }
     }
 
+    /// A file to write the next segment over, if there is room for a segment at all.
+    fn spare(&self) -> Option<Spare> {
+        let has_room = self.spool.as_ref().is_none_or(Spool::has_room);
+        self.spares.as_ref().filter(|_| has_room)?.take()
+    }
+
     /// Without its marker a segment that a crash cuts off stays without a name; it is written all the same.
-    fn mark(&mut self, writer: u64, marker: String, text: String) {
+    fn mark(&mut self, writer: u64, marker: String, text: String, is_over: bool) {
         let mut page = text.into_bytes();
+        if let Some(spares) = self.spares.as_ref().filter(|_| is_over) {
+            page.extend_from_slice(&spares.note());
+        }
         page.resize(page.len().next_multiple_of(MARKER_PAGE), b' ');
         let path = self.markers_root.join(&marker);
         let known = self.markers.remove(&writer);
@@ -202,96 +216,108 @@ impl Thread {
         }
     }
 
-    fn open(&mut self, writer: u64, object: &str) {
+    fn open(&mut self, writer: u64, object: &str, spare: Option<Spare>) {
         let path = self.root.join(format!("{object}.part"));
         let file = match self.spool.as_ref().is_none_or(Spool::has_room) {
-            true => self.create(writer, &path),
+            true => self.begin(writer, &path, spare),
             false => Err(failed("write", &path)(io::Error::new(
                 io::ErrorKind::StorageFull,
                 "the spool has reached its limit",
             ))),
         };
         let object = object.to_owned();
-        let growing = Growing {
+        let open = Open {
             object,
             path,
             file,
             size: 0,
         };
-        if let Some(given_up) = self.open.insert(writer, growing) {
+        if let Some(given_up) = self.open.insert(writer, open) {
             self.give_up(&given_up);
         }
     }
 
     /// Half a segment is of no use, and its room may be just what is missing.
-    fn give_up(&mut self, growing: &Growing) {
-        let _ = std::fs::remove_file(&growing.path);
+    fn give_up(&mut self, open: &Open) {
+        let _ = std::fs::remove_file(&open.path);
         if let Some(spool) = &self.spool {
-            spool.shrank(growing.size);
+            spool.shrank(open.size);
         }
     }
 
-    fn create(&mut self, writer: u64, path: &Path) -> Result<File, WriteError> {
+    fn begin(
+        &mut self,
+        writer: u64,
+        path: &Path,
+        spare: Option<Spare>,
+    ) -> Result<Growing, WriteError> {
         let folder = path.parent().unwrap_or(&self.root);
         if self.folder.get(&writer).map(PathBuf::as_path) != Some(folder) {
             make_folder(&self.root, folder, self.fsync)
                 .map_err(failed("make the folder", folder))?;
             self.folder.insert(writer, folder.to_owned());
         }
-        let file = File::create(path).map_err(failed("create", path))?;
+        let begun = match spare {
+            Some(spare) => Growing::over(spare, path),
+            None => Growing::create(path),
+        };
+        let growing = begun.map_err(failed("create", path))?;
         if self.fsync == Fsync::Part {
             sync_folder(folder).map_err(failed("sync the folder", folder))?;
         }
-        Ok(file)
+        Ok(growing)
     }
 
     fn append(&mut self, writer: u64, blocks: &[Bytes]) {
-        let Some(growing) = self.open.get_mut(&writer) else {
+        let Some(open) = self.open.get_mut(&writer) else {
             return;
         };
-        if let Ok(file) = &mut growing.file
-            && let Err(error) = write_blocks(file, blocks)
+        if let Ok(file) = &mut open.file
+            && let Err(error) = file.write(blocks)
         {
-            growing.file = Err(failed("write", &growing.path)(error));
+            open.file = Err(failed("write", &open.path)(error));
         }
-        if let (Ok(_), Some(spool)) = (&growing.file, &self.spool) {
+        if let (Ok(_), Some(spool)) = (&open.file, &self.spool) {
             let bytes: u64 = blocks.iter().map(|block| block.len() as u64).sum();
-            growing.size += bytes;
+            open.size += bytes;
             spool.grew(bytes);
         }
     }
 
     fn sync(&mut self, writer: u64) {
-        let Some(growing) = self.open.get_mut(&writer) else {
+        let Some(open) = self.open.get_mut(&writer) else {
             return;
         };
-        if let Ok(file) = &mut growing.file
-            && let Err(error) = file.sync_data()
+        if let Ok(file) = &mut open.file
+            && let Err(error) = file.sync()
         {
-            growing.file = Err(failed("sync", &growing.path)(error));
+            open.file = Err(failed("sync", &open.path)(error));
         }
     }
 
     /// Gives the open object its name; returns it and its size, if there was one.
     fn finish(&mut self, writer: u64) -> Result<Option<(String, u64)>, WriteError> {
-        if self.fsync != Fsync::None {
-            self.sync(writer);
-        }
-        let Some(growing) = self.open.remove(&writer) else {
+        let Some(open) = self.open.remove(&writer) else {
             return Ok(None);
         };
-        let named = growing.path.with_extension("");
-        let rename = |()| std::fs::rename(&growing.path, &named).map_err(failed("name", &named));
-        let whole = growing.file.as_ref().map(drop).map_err(Clone::clone);
+        let named = open.path.with_extension("");
+        let rename = |()| std::fs::rename(&open.path, &named).map_err(failed("name", &named));
+        let whole = open.file.as_ref().map_err(Clone::clone).and_then(|file| {
+            file.end().map_err(failed("cut", &open.path))?;
+            match self.fsync {
+                Fsync::None => Ok(()),
+                Fsync::Segment | Fsync::Part => file.sync().map_err(failed("sync", &open.path)),
+            }
+        });
         if let Err(error) = whole.and_then(rename) {
-            self.give_up(&growing);
+            self.give_up(&open);
             self.folder.remove(&writer);
             return Err(error);
         }
         if let (true, Some(folder)) = (self.fsync != Fsync::None, named.parent()) {
             sync_folder(folder).map_err(failed("sync the folder", folder))?;
         }
-        Ok(Some((growing.object, growing.size)))
+        Ok(Some((open.object, open.size)))
     }
 
     /// Whoever appends to this index next opens the new file.

@@ -149,11 +149,15 @@ impl Shipping {
         };
         let gone_len = gone.iter().map(|gone| gone.size).sum();
         let gone: Vec<_> = gone.iter().map(|gone| root.join(&gone.object)).collect();
+        let spares = self.spool.0.spares.get().cloned();
         let done = blocking(move || {
             let mut permissions = fs::metadata(&path)?.permissions();
             permissions.set_readonly(true);
             fs::set_permissions(&path, permissions)?;
-            gone.into_iter().try_for_each(fs::remove_file)
+            gone.into_iter().try_for_each(|path| match &spares {
+                Some(spares) if spares.offer(&path)? => Ok(()),
+                _ => fs::remove_file(path),
+            })
         });
         if let Err(error) = done.await {
             // It is uploaded once more after a restart, which changes nothing.

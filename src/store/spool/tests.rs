@@ -3,7 +3,7 @@
 use super::*;
 use crate::id::{ChannelId, RecordingId};
 use crate::key::{Container, MediaPath};
-use crate::store::disk::{Batch, Disk, Fsync, Writer};
+use crate::store::disk::{self, Batch, Disk, Writer};
 use crate::store::fault::Faults;
 use futures_util::FutureExt;
 use futures_util::TryStreamExt;
@@ -146,7 +146,7 @@ impl World {
             std::future::ready(Box::new(follower) as Box<dyn Follower>).boxed()
         }));
         let markers = self.root.path().join("running");
-        let disk = Disk::with_spool(&root, &markers, 1, Fsync::None, spool.clone());
+        let disk = Disk::with_spool(&root, &markers, disk::Settings::default(), spool.clone());
         let disk = disk.expect("a disk");
         let open = |key: &RecordingKey| markers.join(key.marker()).exists();
         spool.resume(open, ends).expect("a spool");

@@ -12,7 +12,7 @@ use crate::control::tests::{id, settings};
 use crate::id::RecordingId;
 use crate::key::{Container, MediaPath, RecordingKey};
 use crate::media::{Duration as Span, Segment, Timestamp, WallTime};
-use crate::store::disk::{Disk, Fsync};
+use crate::store::disk::{self, Disk};
 use crate::store::fault::Faults;
 use crate::store::{Condition, Spool, Store, spool};
 use futures_util::TryStreamExt;
@@ -114,7 +114,12 @@ impl Cloud {
         };
         let spool = Spool::new(&root.join("spool"), store.clone(), spooled);
         let markers = root.join("running");
-        let disk = Disk::with_spool(&root.join("spool"), &markers, 1, Fsync::None, spool);
+        let disk = Disk::with_spool(
+            &root.join("spool"),
+            &markers,
+            disk::Settings::default(),
+            spool,
+        );
         let catalog = Catalog::sqlite(&root.join("catalog.sqlite")).await;
         let (disk, catalog) = (disk.expect("a disk"), catalog.expect("a catalog"));
         let opened = Control::open(settings(), store, disk, catalog).await;
