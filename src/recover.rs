@@ -320,7 +320,7 @@ impl<'a> Recovery<'a> {
             };
             self.touched = self.touched.max(modified(path)?);
             let is_whole = path == &named || !self.doubtful;
-            let found = salvage(&bytes, disk::STOP).filter(|_| is_whole);
+            let found = salvage(&bytes).filter(|_| is_whole);
             let Some(found) = found else {
                 fs::remove_file(path)?;
                 continue;

@@ -381,7 +381,7 @@ impl Checked {
 
 /// Any bytes as a cut-off segment: what is kept is packets of the beginning, and stays kept.
 pub fn salvage(data: &[u8]) {
-    let Some(salvaged) = ts::salvage(data, 0xb8) else {
+    let Some(salvaged) = ts::salvage(data) else {
         return;
     };
     assert!(salvaged.len <= data.len() && salvaged.len.is_multiple_of(188));

@@ -18,7 +18,6 @@ mod spares;
 mod thread;
 
 pub(crate) use files::{remove_empty, write_blocks};
-pub(crate) use growing::STOP;
 pub use room::NoRoom;
 pub(super) use spares::Spares;
 pub(crate) use spares::is_doubtful;

@@ -151,7 +151,11 @@ impl Muxer {
         let len = unit.len();
         let header = Header::new(TrackKind::Video, frame.pts, frame.dts, len);
         let len = len.saturating_add(header.as_bytes().len());
-        let mut payload = Payload::begin(&mut self.video, &adaptation, len, out);
+        let begin = match header.is_bounded() {
+            true => Payload::begin,
+            false => Payload::begin_unbounded,
+        };
+        let mut payload = begin(&mut self.video, &adaptation, len, out);
         payload.put(header.as_bytes());
         unit.write(&mut payload);
     }

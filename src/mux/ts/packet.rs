@@ -137,6 +137,35 @@ impl<'a> Payload<'a> {
         len: usize,
         out: &'a mut Packets,
     ) -> Self {
+        Self::begin_with(stream, adaptation, len, adaptation.len(), out)
+    }
+
+    /// The same, but its last packet has an adaptation field with flags in any case: that shows the
+    /// end of a payload that does not say its length.
+    pub(super) fn begin_unbounded(
+        stream: &'a mut PidStream,
+        adaptation: &Adaptation,
+        len: usize,
+        out: &'a mut Packets,
+    ) -> Self {
+        let beside = adaptation.len();
+        let before = len.saturating_add(beside).saturating_sub(1);
+        let last = (before % BODY_LEN).saturating_add(1);
+        // If there is no room for it, the first packet leaves so much that one more follows.
+        let more = match BODY_LEN.saturating_sub(last) {
+            room if room < FLAGS_LEN => room.saturating_add(1),
+            _ => 0,
+        };
+        Self::begin_with(stream, adaptation, len, beside.saturating_add(more), out)
+    }
+
+    fn begin_with(
+        stream: &'a mut PidStream,
+        adaptation: &Adaptation,
+        len: usize,
+        beside: usize,
+        out: &'a mut Packets,
+    ) -> Self {
         let mut payload = Self {
             out,
             stream,
@@ -144,7 +173,7 @@ impl<'a> Payload<'a> {
             room: 0,
             rides: None,
         };
-        payload.begin_packet(true, adaptation);
+        payload.begin_packet(true, adaptation, beside);
         payload
     }
 
@@ -166,7 +195,8 @@ impl<'a> Payload<'a> {
                 if bytes.is_empty() {
                     return;
                 }
-                self.begin_packet(false, &rides.unwrap_or_default());
+                let adaptation = rides.unwrap_or_default();
+                self.begin_packet(false, &adaptation, adaptation.len());
             }
             let (now, later) = bytes.split_at_checked(self.room).unwrap_or((bytes, &[]));
             self.out.put(now);
@@ -192,8 +222,9 @@ impl<'a> Payload<'a> {
         rest
     }
 
-    fn begin_packet(&mut self, start: bool, adaptation: &Adaptation) {
-        let free = BODY_LEN.saturating_sub(adaptation.len());
+    /// A packet with `adaptation` in so many bytes, or more if there is less payload.
+    fn begin_packet(&mut self, start: bool, adaptation: &Adaptation, beside: usize) {
+        let free = BODY_LEN.saturating_sub(beside);
         self.room = free.min(self.left);
         let adaptation_len = BODY_LEN.saturating_sub(self.room);
         let header = self.stream.header(start, adaptation_len > 0);

@@ -66,6 +66,11 @@ impl Header {
         }
     }
 
+    /// Whether it says how long the payload is.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.bytes.get(4..6) != Some(&[0, 0])
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&self.bytes)
     }

@@ -1,11 +1,9 @@
-//! What is whole in a transport stream that was cut off: after a crash, a segment ends there.
+//! What is whole in a transport stream of ours that was cut off: after a crash, a segment ends there.
 
 use crate::media::Duration;
 use mpeg2ts::ts::payload::Pes;
 use mpeg2ts::ts::{ReadTsPacket, TsPacket, TsPacketReader, TsPayload};
 
-/// The unit in which the kernel copies what is written: a write that a kill cuts short ends on one.
-const PAGE: usize = 4096;
 /// Timestamps on the wire run over here (ISO 13818-1 §2.4.3.7).
 const TICKS_MODULUS: u64 = 1 << 33;
 /// How long a lone picture is taken to last.
@@ -33,13 +31,13 @@ pub struct Salvaged {
 
 /// Finds the end of the last whole PES packet; `None` if there is none.
 ///
-/// Nothing is left out between: a frame is in the result with all frames written before it. What is
-/// behind a `stop` in the place of a sync byte is not the segment's, and all before it is whole.
-pub fn salvage(bytes: &[u8], stop: u8) -> Option<Salvaged> {
+/// Nothing is left out between: a frame is in the result with all frames written before it.
+pub fn salvage(bytes: &[u8]) -> Option<Salvaged> {
     let mut reader = TsPacketReader::new(bytes);
     let mut found = Found::default();
     let mut at = 0;
-    // An error is a packet that is cut off or was never written: whatever follows is not whole.
+    // An error is a packet that is cut off or was never written, or the end of what is written over an
+    // older segment: whatever follows is not whole.
     while let Ok(Some(packet)) = reader.read_ts_packet() {
         let adaptation = packet.adaptation_field.as_ref();
         let stuffed = adaptation.is_some_and(|adaptation| adaptation.pcr.is_none());
@@ -55,9 +53,7 @@ pub fn salvage(bytes: &[u8], stop: u8) -> Option<Salvaged> {
         }
         at = at.saturating_add(TsPacket::SIZE);
     }
-    let stopped = bytes.get(at) == Some(&stop);
-    let torn = !stopped && (at != bytes.len() || bytes.len().is_multiple_of(PAGE));
-    found.finish(at, torn)
+    found.finish(at)
 }
 
 #[derive(Default)]
@@ -127,13 +123,13 @@ impl Found {
         span.push(open.time, lasts);
     }
 
-    fn finish(mut self, end: usize, torn: bool) -> Option<Salvaged> {
+    fn finish(mut self, end: usize) -> Option<Salvaged> {
         let mut len = end;
         if let Some(open) = self.open.take() {
             let whole = match open.len {
                 Some(len) => open.read >= len,
-                // It is whole if it was filled up, or if the write that brought it was.
-                None => open.stuffed || !torn,
+                // Our muxer fills up the last packet of each that does not say its length.
+                None => open.stuffed,
             };
             match whole {
                 true => self.keep(&open),
@@ -253,6 +249,7 @@ mod tests {
     use crate::pipeline::{Effect, Pipeline, Policy};
     use bytes::Bytes;
 
+    /// What stands between the bytes of a segment and those that it is written over.
     const STOP: u8 = 0xb8;
 
     /// The first segment of the clip that comes with the server, and where its parts end.
@@ -302,7 +299,7 @@ mod tests {
     #[test]
     fn every_part_is_kept_whole_and_every_cut_is_a_beginning() {
         let (bytes, parts, duration) = segment();
-        let whole = salvage(&bytes, STOP).expect("frames");
+        let whole = salvage(&bytes).expect("frames");
         assert_eq!(whole.len, bytes.len());
         let error = (whole.duration - duration).abs();
         assert!(
@@ -310,14 +307,14 @@ mod tests {
             "{whole:?} is not {duration:?}"
         );
         for end in &parts {
-            let found = salvage(&bytes[..*end], STOP).expect("frames");
+            let found = salvage(&bytes[..*end]).expect("frames");
             assert_eq!(found.len, *end, "a part is whole");
             let over = [&bytes[..*end], &[STOP], &bytes[1..]].concat();
-            assert_eq!(salvage(&over, STOP), Some(found), "written over");
+            assert_eq!(salvage(&over), Some(found), "written over");
         }
         let mut last = 0;
         for cut in (0..bytes.len()).step_by(61) {
-            let found = salvage(&bytes[..cut], STOP);
+            let found = salvage(&bytes[..cut]);
             let len = found.map_or(0, |found| found.len);
             assert!(
                 len <= cut && len >= last && len.is_multiple_of(188),
@@ -334,9 +331,9 @@ mod tests {
         let (mut bytes, parts, _) = segment();
         let end = parts[1];
         bytes[end..].fill(0); // a power cut: the file has its length, and not its bytes
-        assert_eq!(salvage(&bytes, STOP).map(|found| found.len), Some(end));
-        assert_eq!(salvage(&[], STOP), None);
-        assert_eq!(salvage(&bytes[..376], STOP), None, "tables alone");
-        assert_eq!(salvage(&[0x47; 1000], STOP), None);
+        assert_eq!(salvage(&bytes).map(|found| found.len), Some(end));
+        assert_eq!(salvage(&[]), None);
+        assert_eq!(salvage(&bytes[..376]), None, "tables alone");
+        assert_eq!(salvage(&[0x47; 1000]), None);
     }
 }

@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// No packet of a transport stream begins with it: it is the sync byte, inverted (ISO 13818-1 §2.4.3.2).
-pub(crate) const STOP: u8 = !0x47;
+const STOP: u8 = !0x47;
 
 /// The file.
 pub(super) enum Growing {

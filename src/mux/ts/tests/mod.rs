@@ -3,7 +3,7 @@
 mod walker;
 
 use super::packet::{Adaptation, Payload, PidStream, Ticks33};
-use super::{Blocks, Muxer, Packets};
+use super::{Blocks, Muxer, Packets, salvage};
 use crate::media::track::{AudioCodec, VideoCodec};
 use crate::media::{AudioConfig, Frame, Rope, Timestamp, TrackKind, Tracks, Unit, VideoConfig};
 use bytes::Bytes;
@@ -230,17 +230,27 @@ fn any_payload_fits_its_packets() {
         },
     ];
     for (adaptation, field) in table.into_iter().zip([0, 2, 8]) {
-        for len in 1..=600 {
+        for (len, is_bounded) in (1..=600).flat_map(|len| [(len, true), (len, false)]) {
             let mut stream = PidStream::new(VIDEO);
             let mut out = packets();
             let data = noise(len);
-            let mut payload = Payload::begin(&mut stream, &adaptation, len, &mut out);
+            let begin = match is_bounded {
+                true => Payload::begin,
+                false => Payload::begin_unbounded,
+            };
+            let mut payload = begin(&mut stream, &adaptation, len, &mut out);
             for piece in data.chunks(1 + len / 3) {
                 payload.put(piece);
             }
             drop(payload);
             let out = bytes(out);
-            assert_eq!(out.len(), (len + field).div_ceil(184) * 188, "{len} bytes");
+            let shown = match (len + field) % 184 {
+                0 if !is_bounded => 1,
+                183 if !is_bounded => 2,
+                _ => 0,
+            };
+            let expected = (len + field + shown).div_ceil(184) * 188;
+            assert_eq!(out.len(), expected, "{len} bytes");
             let mut read = Vec::new();
             for (n, packet) in out.chunks(188).enumerate() {
                 assert_eq!(packet[..3], [0x47, if n == 0 { 0x41 } else { 0x01 }, 0]);
@@ -285,6 +295,24 @@ fn a_video_pes_tells_its_length_while_it_fits() {
             let length = payload + header;
             let expected = if length > 65_535 { 0 } else { length };
             assert_eq!(walked.pes[0].declared, expected);
+        }
+    }
+}
+
+/// A killed server leaves a segment that ends with any packet: what is kept of it ends with a picture.
+#[test]
+fn the_last_packet_of_a_picture_shows_even_if_its_length_does_not() {
+    let sizes = 70_000..70_000 + 184;
+    for (len, random_access) in sizes.flat_map(|len| [(len, false), (len, true)]) {
+        let small = picture(0, 0, true, 100);
+        let one = segment(both(), std::slice::from_ref(&small));
+        let large = picture(3600, 0, random_access, len);
+        let two = segment(both(), &[small, large]);
+        let kept = |packets: usize| salvage(&two[..packets * 188]).map(|kept| kept.len);
+        let (before, packets) = (one.len(), two.len() / 188);
+        assert_eq!(kept(packets), Some(two.len()), "{len} bytes");
+        for cut in [1, 2, 174] {
+            assert_eq!(kept(packets - cut), Some(before), "{len} bytes but {cut}");
         }
     }
 }
