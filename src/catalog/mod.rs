@@ -107,6 +107,8 @@ impl Catalog {
             AnyPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_MAX)
+                // A file does not go away unseen, and each question costs two changes of thread.
+                .test_before_acquire(postgres)
                 .after_connect(move |connection, _| {
                     Box::pin(async move {
                         let prelude = if postgres { POSTGRES } else { SQLITE };

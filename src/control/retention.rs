@@ -44,10 +44,12 @@ pub struct Settings {
 
 /// Recordings that one question finds.
 const CANDIDATES_MAX: usize = 10_000;
-/// Recordings that are compared at first for the oldest segments; more if that frees nothing.
+/// Recordings that are compared at first for the oldest segments; more if theirs are not enough.
 const OLDEST: usize = 100;
-/// Segments of each of them.
-const SEGMENTS: usize = 64;
+/// Segments that are looked at for that, of all recordings together; of each at least and at most.
+const COMPARED: usize = 6_400;
+const SEGMENTS_MIN: usize = 8;
+const SEGMENTS_MAX: usize = 64;
 /// Segments of one recording that expire by age in one round.
 const AGED_MAX: usize = 10_000;
 /// Rounds of freeing bytes in a row.
@@ -98,6 +100,15 @@ pub struct Retention {
     removed: AtomicU64,
     rate: Mutex<Rate>,
     warned: std::sync::Mutex<Option<Instant>>,
+}
+
+/// Segments by age.
+struct Oldest {
+    of: Vec<Candidate>,
+    /// Each with the place of its recording in `of`.
+    rows: Vec<(usize, SegmentRow)>,
+    /// No other recording has any.
+    are_all: bool,
 }
 
 /// How fast bytes come in.
@@ -295,18 +306,13 @@ impl Retention {
         mut excess: i64,
         limit: &str,
     ) -> Result<(), Error> {
-        let mut recordings = OLDEST;
         for _ in 0..ROUNDS_MAX {
             if excess <= 0 {
                 return Ok(());
             }
-            let freed = self.shed_some(channel, excess, recordings).await?;
-            excess -= freed;
-            match freed {
-                0 if recordings >= CANDIDATES_MAX => break,
-                // The oldest are live, or named by clips: look further.
-                0 => recordings *= 10,
-                _ => {}
+            match self.shed_some(channel, excess).await? {
+                Some(freed) => excess -= freed,
+                None => break,
             }
         }
         if excess > 0 {
@@ -325,49 +331,73 @@ impl Retention {
         Ok(())
     }
 
-    /// The same among so many recordings; returns the bytes that expire now.
+    /// Lets the oldest segments expire, those of a recording together. Returns the bytes that nobody
+    /// keeps, or `None` if nothing may expire.
     async fn shed_some(
         &self,
         channel: Option<&ChannelId>,
         excess: i64,
+    ) -> Result<Option<i64>, Error> {
+        let mut recordings = OLDEST;
+        let chosen = loop {
+            let oldest = self.oldest(channel, recordings).await?;
+            let sum: i64 = oldest.rows.iter().map(|(_, row)| row.size).sum();
+            // Otherwise there may be older ones elsewhere, or all of these are live or named by clips.
+            if sum >= excess || oldest.are_all || recordings >= CANDIDATES_MAX {
+                break oldest;
+            }
+            recordings *= 10;
+        };
+        let mut rows: BTreeMap<usize, Vec<SegmentRow>> = BTreeMap::new();
+        let mut sum = 0;
+        for (at, row) in chosen.rows {
+            if sum >= excess {
+                break;
+            }
+            sum += row.size;
+            rows.entry(at).or_default().push(row);
+        }
+        let mut freed = None;
+        for (at, rows) in rows {
+            let more = self.withdraw(&chosen.of[at], &rows).await?;
+            freed = Some(freed.unwrap_or(0) + more);
+        }
+        Ok(freed)
+    }
+
+    /// The oldest segments that may expire, from so many recordings.
+    async fn oldest(
+        &self,
+        channel: Option<&ChannelId>,
         recordings: usize,
-    ) -> Result<i64, Error> {
+    ) -> Result<Oldest, Error> {
         let catalog = self.control.catalog();
-        let candidates = catalog.oldest(channel, recordings).await?;
+        let of = catalog.oldest(channel, recordings).await?;
+        let are_all = of.len() < recordings;
         // Beyond this there may be older segments that were not looked at.
-        let mut horizon_ms = match candidates.last() {
-            Some(last) if candidates.len() >= recordings => last.oldest_ms,
+        let mut horizon_ms = match of.last() {
+            Some(last) if !are_all => last.oldest_ms,
             _ => i64::MAX,
         };
-        let mut found: Vec<(usize, SegmentRow)> = Vec::new();
-        for (at, candidate) in candidates.iter().enumerate() {
+        let each = COMPARED.checked_div(of.len()).unwrap_or(SEGMENTS_MAX);
+        let each = each.clamp(SEGMENTS_MIN, SEGMENTS_MAX);
+        let mut rows: Vec<(usize, SegmentRow)> = Vec::new();
+        for (at, candidate) in of.iter().enumerate() {
             if candidate.oldest_ms > horizon_ms {
                 break;
             }
             let Some(numbers) = self.may_expire(candidate) else {
                 continue;
             };
-            let rows = catalog.unexpired(&candidate.key, numbers, SEGMENTS).await?;
-            if let Some(last) = rows.last().filter(|_| rows.len() == SEGMENTS) {
+            let found = catalog.unexpired(&candidate.key, numbers, each).await?;
+            if let Some(last) = found.last().filter(|_| found.len() == each) {
                 horizon_ms = horizon_ms.min(last.date_ms);
             }
-            found.extend(rows.into_iter().map(|row| (at, row)));
+            rows.extend(found.into_iter().map(|row| (at, row)));
         }
-        found.sort_by_key(|(_, row)| row.date_ms);
-        let mut chosen: BTreeMap<usize, Vec<SegmentRow>> = BTreeMap::new();
-        let mut sum = 0;
-        for (at, row) in found {
-            if sum >= excess || row.date_ms > horizon_ms {
-                break;
-            }
-            sum += row.size;
-            chosen.entry(at).or_default().push(row);
-        }
-        let mut freed = 0;
-        for (at, rows) in chosen {
-            freed += self.withdraw(&candidates[at], &rows).await?;
-        }
-        Ok(freed)
+        rows.retain(|(_, row)| row.date_ms <= horizon_ms);
+        rows.sort_by_key(|(_, row)| row.date_ms);
+        Ok(Oldest { of, rows, are_all })
     }
 
     /// Numbers of a recording that have not expired and may; `None` if none may.

@@ -2,16 +2,18 @@
 //!
 //! `MILLSTREAM_KILLS` says how often; `scripts/kill-test.sh` does it two hundred times.
 
-use crate::support::clips::SHOW;
+use crate::support::clips::{SHOW, SHOW_SHORT_GOP};
 use crate::support::playlist::{Media, Multivariant};
 use crate::support::publisher::{Speed, own_push};
 use crate::support::recording::{Recording, finished, join};
 use crate::support::server::Server;
 use crate::support::watch::Watch;
 use crate::support::weed::Weed;
-use crate::support::{http, probe};
+use crate::support::{http, probe, wait_for};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -25,6 +27,9 @@ const START_MAX: Duration = Duration::from_secs(2);
 const START_BUSY_MAX: Duration = Duration::from_secs(10);
 /// Until all that was promised is there again; a longer wait is shown with the server's log.
 const SLOW: Duration = Duration::from_secs(8);
+/// A packet of a transport stream, and what it begins with.
+const PACKET: usize = 188;
+const SYNC: u8 = 0x47;
 /// One part, and what a connection, a first key frame and a busy machine take.
 const LOST_MAX: f64 = 0.5 + 1.0;
 
@@ -245,10 +250,67 @@ fn parts_are_kept(parts: &[(PathBuf, Vec<u8>)]) {
             assert!(part.len() < 100 * 188 || path.to_string_lossy().contains("spool"));
             continue;
         };
+        let part = written(part);
         assert!(part.starts_with(&segment), "{}", named.display());
         let cut = part.len() - segment.len();
         assert!(cut < 64 * 1024, "{cut} bytes of whole frames were cut");
     }
+}
+
+/// What was written into it: whatever an older segment has left behind does not begin as a packet does.
+fn written(part: &[u8]) -> &[u8] {
+    let packets = part.chunks(PACKET);
+    let whole = packets.take_while(|packet| packet[0] == SYNC).count();
+    &part[..part.len().min(whole * PACKET)]
+}
+
+#[test]
+fn over_the_files_of_expired_segments() {
+    let data = tempfile::tempdir().expect("a folder for the server");
+    let settings = [
+        ("store.recycle", "always"),
+        ("hls.segment_duration", "1s"),
+        ("hls.window", "3"),
+        ("hls.reconnect_window", "15s"),
+        ("retention.bytes", "1MiB"),
+        ("retention.grace", "1s"),
+        ("retention.interval", "200ms"),
+    ];
+    let root = data.path().join("data/media");
+    let (mut server, _) = started(data.path(), &settings);
+    let mut reader: Option<(File, Vec<u8>)> = None;
+    let mut over = 0;
+    for nth in 0..3 {
+        let url = server.publish_url("killed");
+        let push = own_push(&SHOW_SHORT_GOP, &url, Speed::RealTime);
+        let reused = || server.metric("millstream_disk_recycled_files_total") >= 2.0;
+        wait_for("files that are reused", Duration::from_secs(40), || {
+            if let (None, Some(path)) = (&reader, files(&root, "ts").first()) {
+                let mut file = File::open(path).expect("a segment");
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).expect("it is there");
+                reader = Some((file, bytes));
+            }
+            reused().then_some(())
+        });
+        let random = RandomState::new().hash_one(nth) % 1_500;
+        sleep(Duration::from_millis(random));
+        server.kill();
+        drop(push);
+        let parts = unfinished(&root);
+        over += { parts.iter() }
+            .filter(|(_, part)| written(part).len() < part.len())
+            .count();
+        (server, _) = started(data.path(), &settings);
+        parts_are_kept(&parts);
+    }
+    assert!(over > 0, "no kill fell on a file that was reused");
+    let (mut file, before) = reader.expect("there was a segment");
+    let mut now = Vec::new();
+    file.rewind().expect("a file");
+    file.read_to_end(&mut now).expect("it is open");
+    assert!(now == before, "a segment has changed under its reader");
+    decodes(&finished(&server.index_url("killed")));
 }
 
 #[test]

@@ -73,8 +73,13 @@ impl Retention {
                 Some(_) => objects,
             };
             self.control.store().delete_all(&left).await?;
+            // The segment after them is in its folder, which goes with that one or with the recording.
+            let next = segment_folder(number(due.numbers.end));
             let folders: BTreeSet<_> = numbers.map(segment_folder).collect();
-            for folder in folders {
+            for folder in folders
+                .into_iter()
+                .filter(|folder| due.is_all || *folder != next)
+            {
                 self.remove_empty(&format!("{}/{folder}", due.key)).await;
             }
             catalog.gone(due, &rows).await?;
@@ -85,6 +90,9 @@ impl Retention {
             metrics::DELETED_BYTES.add(bytes);
             tracing::debug!(recording = %due.key, segments = rows.len(), bytes, "expired segments are gone");
             pace(per_second, rows.len(), began.elapsed()).await;
+            if rows.len() < batch {
+                break;
+            }
         }
         if due.is_all && due.kept == 0 && self.is_over(due).await? {
             if self.is_spooled(&due.key) {
