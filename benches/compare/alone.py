@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Measures of millstream alone: a day's growth, channels that only exist, a crowd of viewers, latency.
+"""Measures of millstream alone: a day's growth, channels that only exist, a crowd of viewers, latency, retention.
 
-    benches/compare/alone.py --growth --channels 10000 --viewers 10000 --latency 1 200
+    benches/compare/alone.py --growth --channels 10000 --viewers 10000 --latency 1 200 --retention 200
 
 `--growth` replays a day at full speed into one session and shows what a segment costs in each sixth of it. `--channels`
 shows what so many idle channels add. `--viewers` lets so many poll one live playlist while 100 publishers push.
 `--latency` shows, with so many publishers, how long after the last byte of a segment's closing frame the playlist names
-the segment.
+the segment. `--retention` shows what it costs so many publishers that only a gigabyte of their segments stays, whose files
+are removed or written over; each time on an ext4 that is made for it.
 """
 import argparse
 import http.client
@@ -14,6 +15,7 @@ import json
 import pathlib
 import re
 import resource
+import statistics
 import subprocess
 import tempfile
 import time
@@ -118,12 +120,41 @@ def latency(publishers, clip, seconds):
             process.wait()
 
 
+def retention(publishers, clip, rounds, before=45, seconds=30):
+    short = ["hls.window=3", "retention.bytes=1GiB", "retention.grace=1s", f"rtmp.connections_per_address={publishers}"]
+    kinds = {"all segments stay": [], "old ones are removed": [*short, "store.recycle=never"],
+             "old ones are written over": [*short, "store.recycle=always"]}
+    costs = {kind: [] for kind in kinds}
+    print(f"\nA gigabyte of segments stays, {publishers} publishers\n")
+    print("| segments | CPU-ms per stream-second | whole | gaps | gone | written over |\n| --- | --- | --- | --- | --- | --- |")
+    Running.fresh_wanted = True
+    for _ in range(rounds):
+        for kind, settings in kinds.items():
+            with Running(millstream(*settings), publishers) as running:
+                load = running.push(clip, "--loop")
+                time.sleep(before)
+                spent, began = running.cpu(), time.monotonic()
+                time.sleep(seconds)
+                costs[kind].append((running.cpu() - spent) * 1000 / (time.monotonic() - began) / publishers)
+                names = ['segments_total{state="whole"}', 'segments_total{state="gap"}', "store_deleted_segments_total", "disk_recycled_files_total"]
+                counts = " | ".join(f"{metric(running, f'millstream_{name}'):.0f}" for name in names)
+                print(f"| {kind} | {costs[kind][-1]:.3f} | {counts} |", flush=True)
+                for process in load:
+                    process.kill()
+                    process.wait()
+    Running.fresh_wanted = False
+    for kind, found in costs.items():
+        print(f"{kind}: median {statistics.median(found):.3f}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--channels", type=int)
     parser.add_argument("--viewers", type=int)
     parser.add_argument("--latency", type=int, nargs="*", default=[])
+    parser.add_argument("--retention", type=int)
+    parser.add_argument("--rounds", type=int, default=5, help="how often retention is measured")
     parser.add_argument("--seconds", type=int, default=60, help="how long latency is measured")
     options = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -141,6 +172,8 @@ def main():
         make_clip(long, options.seconds + 2)
     for publishers in options.latency:
         latency(publishers, long, options.seconds)
+    if options.retention:
+        retention(options.retention, short, options.rounds)
 
 
 if __name__ == "__main__":

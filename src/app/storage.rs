@@ -102,6 +102,9 @@ pub(super) async fn take_up(
     }
     let found = recover::recover(disk, settings, &cut_off, clock::now());
     metering::recovered(&found);
+    if let Err(error) = disk.begin_recycling() {
+        tracing::warn!(root = %disk.root().display(), %error, "files of expired segments are removed and not used again");
+    }
     if let Some(spool) = disk.spool() {
         spool.follow(confirmed::followers(
             control,

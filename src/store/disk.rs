@@ -213,7 +213,7 @@ impl Disk {
         std::fs::create_dir_all(root)?;
         std::fs::create_dir_all(markers)?;
         let room = Arc::new(Room::new(root));
-        let spares = Spares::new(root, room.clone(), fsync, recycle)?.map(Arc::new);
+        let spares = Spares::new(root, room.clone(), fsync, recycle).map(Arc::new);
         if let (Some(spool), Some(spares)) = (&spool, &spares) {
             spool.recycle(spares.clone());
         }
@@ -254,6 +254,16 @@ impl Disk {
     /// Where it goes from here, if the store is a remote one.
     pub fn spool(&self) -> Option<&Spool> {
         self.0.spool.as_ref()
+    }
+
+    /// From now on files are used again, if that is wanted. Below one root only one process may do so:
+    /// it removes what an earlier one has left.
+    pub fn begin_recycling(&self) -> io::Result<()> {
+        spares::clear(self.root())?;
+        self.0
+            .spares
+            .as_ref()
+            .map_or(Ok(()), |spares| spares.begin())
     }
 
     /// From now on new publishers find no room when less than this is free.

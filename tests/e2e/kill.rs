@@ -244,13 +244,12 @@ fn files(root: &Path, extension: &str) -> Vec<PathBuf> {
 fn parts_are_kept(parts: &[(PathBuf, Vec<u8>)]) {
     for (path, part) in parts {
         assert!(!path.exists(), "{} was left behind", path.display());
-        let named = path.with_extension("");
+        let (named, part) = (path.with_extension(""), written(part));
         let Ok(segment) = std::fs::read(&named) else {
             // No frame was whole, or the store has confirmed it and it was removed.
             assert!(part.len() < 100 * 188 || path.to_string_lossy().contains("spool"));
             continue;
         };
-        let part = written(part);
         assert!(part.starts_with(&segment), "{}", named.display());
         let cut = part.len() - segment.len();
         assert!(cut < 64 * 1024, "{cut} bytes of whole frames were cut");

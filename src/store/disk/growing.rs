@@ -124,7 +124,8 @@ mod tests {
             Fsync::None,
             Recycle::Always,
         );
-        let spares = spares.expect("a folder").expect("they are allowed");
+        let spares = spares.expect("they are allowed");
+        spares.begin().expect("a folder");
         for (old, blocks) in [(100, [3, 5, 2]), (4, [3, 5, 2]), (10, [3, 5, 2])] {
             let path = root.path().join("0.ts");
             std::fs::write(&path, packets(old, 0)).expect("there is room");

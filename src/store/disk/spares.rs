@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,7 @@ pub(in crate::store) struct Spares {
     room: Arc<Room>,
     boot: String,
     next: AtomicU64,
+    begun: AtomicBool,
     held: Mutex<Held>,
 }
 
@@ -66,31 +67,33 @@ impl Spares {
         room: Arc<Room>,
         fsync: Fsync,
         recycle: Recycle,
-    ) -> io::Result<Option<Self>> {
-        let folder = root.join(FOLDER);
-        // What an earlier process left.
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    ) -> Option<Self> {
         if !allows(root, fsync, recycle) {
-            return Ok(None);
+            return None;
         }
-        let Ok(boot) = fs::read_to_string(BOOT_ID) else {
-            return Ok(None);
-        };
-        fs::create_dir(&folder)?;
-        Ok(Some(Self {
-            folder,
+        let boot = fs::read_to_string(BOOT_ID).ok()?;
+        Some(Self {
+            folder: root.join(FOLDER),
             room,
             boot: boot.trim().to_owned(),
             next: AtomicU64::new(0),
+            begun: AtomicBool::new(false),
             held: Mutex::default(),
-        }))
+        })
+    }
+
+    /// From now on files are taken.
+    pub(super) fn begin(&self) -> io::Result<()> {
+        fs::create_dir(&self.folder)?;
+        self.begun.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Takes the file of an object that is gone; false if it is to be removed.
     pub(in crate::store) fn offer(&self, path: &Path) -> io::Result<bool> {
+        if !self.begun.load(Ordering::Acquire) {
+            return Ok(false);
+        }
         let meta = fs::symlink_metadata(path)?;
         let len = meta.len();
         let most = BYTES_MAX.min(self.room.free()? / FREE_SHARE);
@@ -164,8 +167,18 @@ impl Spares {
 
 impl Drop for Spares {
     fn drop(&mut self) {
-        // They are removed at the next start otherwise.
-        let _ = fs::remove_dir_all(&self.folder);
+        if *self.begun.get_mut() {
+            // They are removed at the next start otherwise.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// Removes what an earlier process has left below `root`.
+pub(super) fn clear(root: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(root.join(FOLDER)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -224,11 +237,14 @@ fn lease(file: &File, kind: libc::c_int) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::disk::{self, Disk};
 
     fn spares(root: &Path) -> Spares {
         let room = Arc::new(Room::new(root));
         let spares = Spares::new(root, room, Fsync::None, Recycle::Always);
-        spares.expect("a folder").expect("they are allowed")
+        let spares = spares.expect("they are allowed");
+        spares.begin().expect("a folder");
+        spares
     }
 
     fn segment(root: &Path, name: &str) -> PathBuf {
@@ -312,14 +328,20 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_an_earlier_process_are_removed() {
+    fn the_files_of_an_earlier_process_are_removed_by_the_next_server_alone() {
         let root = tempfile::tempdir().expect("a folder");
         let folder = root.path().join(FOLDER);
         fs::create_dir(&folder).expect("made");
         fs::write(folder.join("0"), b"x").expect("there is room");
-        let spares = spares(root.path());
+        let settings = disk::Settings {
+            recycle: Recycle::Always,
+            ..disk::Settings::default()
+        };
+        let open = || Disk::new(root.path(), &root.path().join(".running"), settings);
+        drop(open().expect("a disk")); // a command beside the server
+        assert!(folder.join("0").exists());
+        let disk = open().expect("a disk");
+        disk.begin_recycling().expect("a folder");
         assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 0);
-        drop(spares);
-        assert!(!folder.exists());
     }
 }

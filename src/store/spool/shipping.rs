@@ -155,7 +155,7 @@ impl Shipping {
             permissions.set_readonly(true);
             fs::set_permissions(&path, permissions)?;
             gone.into_iter().try_for_each(|path| match &spares {
-                Some(spares) if spares.offer(&path)? => Ok(()),
+                Some(spares) if spares.offer(&path).unwrap_or(false) => Ok(()),
                 _ => fs::remove_file(path),
             })
         });
