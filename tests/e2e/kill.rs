@@ -4,7 +4,7 @@
 
 use crate::support::clips::{SHOW, SHOW_SHORT_GOP};
 use crate::support::playlist::{Media, Multivariant};
-use crate::support::publisher::{Speed, own_push};
+use crate::support::publisher::{Speed, own_push, own_push_many};
 use crate::support::recording::{Recording, finished, join};
 use crate::support::server::Server;
 use crate::support::watch::Watch;
@@ -265,6 +265,7 @@ fn written(part: &[u8]) -> &[u8] {
 
 #[test]
 fn over_the_files_of_expired_segments() {
+    const PUSHES: usize = 4;
     let data = tempfile::tempdir().expect("a folder for the server");
     let settings = [
         ("store.recycle", "always"),
@@ -281,7 +282,7 @@ fn over_the_files_of_expired_segments() {
     let mut over = 0;
     for nth in 0..3 {
         let url = server.publish_url("killed");
-        let push = own_push(&SHOW_SHORT_GOP, &url, Speed::RealTime);
+        let push = own_push_many(&SHOW_SHORT_GOP, &url, PUSHES);
         let reused = || server.metric("millstream_disk_recycled_files_total") >= 2.0;
         wait_for("files that are reused", Duration::from_secs(40), || {
             if let (None, Some(path)) = (&reader, files(&root, "ts").first()) {
@@ -309,7 +310,9 @@ fn over_the_files_of_expired_segments() {
     file.rewind().expect("a file");
     file.read_to_end(&mut now).expect("it is open");
     assert!(now == before, "a segment has changed under its reader");
-    decodes(&finished(&server.index_url("killed")));
+    for nth in 0..PUSHES {
+        decodes(&finished(&server.index_url(&format!("killed-{nth}"))));
+    }
 }
 
 #[test]
