@@ -107,8 +107,8 @@ struct Oldest {
     of: Vec<Candidate>,
     /// Each with the place of its recording in `of`.
     rows: Vec<(usize, SegmentRow)>,
-    /// No other recording has any.
-    are_all: bool,
+    /// Those of further recordings may be hardly younger.
+    more: bool,
 }
 
 /// How fast bytes come in.
@@ -342,8 +342,7 @@ impl Retention {
         let chosen = loop {
             let oldest = self.oldest(channel, recordings).await?;
             let sum: i64 = oldest.rows.iter().map(|(_, row)| row.size).sum();
-            // Otherwise there may be older ones elsewhere, or all of these are live or named by clips.
-            if sum >= excess || oldest.are_all || recordings >= CANDIDATES_MAX {
+            if sum >= excess || !oldest.more || recordings >= CANDIDATES_MAX {
                 break oldest;
             }
             recordings *= 10;
@@ -373,12 +372,10 @@ impl Retention {
     ) -> Result<Oldest, Error> {
         let catalog = self.control.catalog();
         let of = catalog.oldest(channel, recordings).await?;
-        let are_all = of.len() < recordings;
         // Beyond this there may be older segments that were not looked at.
-        let mut horizon_ms = match of.last() {
-            Some(last) if !are_all => last.oldest_ms,
-            _ => i64::MAX,
-        };
+        let last = of.last().filter(|_| of.len() >= recordings);
+        let others_ms = last.map_or(i64::MAX, |last| last.oldest_ms);
+        let mut horizon_ms = others_ms;
         let each = COMPARED.checked_div(of.len()).unwrap_or(SEGMENTS_MAX);
         let each = each.clamp(SEGMENTS_MIN, SEGMENTS_MAX);
         let mut rows: Vec<(usize, SegmentRow)> = Vec::new();
@@ -397,7 +394,8 @@ impl Retention {
         }
         rows.retain(|(_, row)| row.date_ms <= horizon_ms);
         rows.sort_by_key(|(_, row)| row.date_ms);
-        Ok(Oldest { of, rows, are_all })
+        let more = others_ms < i64::MAX && horizon_ms == others_ms;
+        Ok(Oldest { of, rows, more })
     }
 
     /// Numbers of a recording that have not expired and may; `None` if none may.

@@ -442,6 +442,26 @@ async fn the_oldest_go_first_and_a_channel_may_have_its_own_limit() {
 }
 
 #[tokio::test]
+async fn many_recordings_of_one_age_each_lose_at_once_what_they_have_to() {
+    let world = world().await;
+    let count = OLDEST + 20;
+    let mut keys = Vec::new();
+    for nth in 0..count {
+        keys.push(world.record(&format!("c{nth}"), 0, 5).await);
+    }
+    let retention = world.retention(Settings {
+        bytes: Some((count * 3 * SIZE) as u64),
+        ..SETTINGS
+    });
+    retention.expire().await.expect("expires");
+    for key in &keys {
+        assert_eq!(world.listed(key).await, [2, 3, 4], "{key}");
+    }
+    let due = world.control.catalog().due(i64::MAX, 2 * count).await;
+    assert_eq!(due.expect("a catalog").len(), count, "one look at each");
+}
+
+#[tokio::test]
 async fn whoever_is_killed_anywhere_goes_on() {
     let world = world().await;
     let key = world.record("a", 0, 100).await;
