@@ -120,8 +120,9 @@ def latency(publishers, clip, seconds):
             process.wait()
 
 
-def retention(publishers, clip, rounds, before=45, seconds=30):
-    short = ["hls.window=3", "retention.bytes=1GiB", "retention.grace=1s", f"rtmp.connections_per_address={publishers}"]
+def retention(publishers, clip, rounds, before=30, seconds=20):
+    short = ["hls.window=3", "retention.bytes=1GiB", "retention.grace=1s", "retention.interval=5s",
+             f"rtmp.connections_per_address={publishers}"]
     kinds = {"all segments stay": [], "old ones are removed": [*short, "store.recycle=never"],
              "old ones are written over": [*short, "store.recycle=always"]}
     costs = {kind: [] for kind in kinds}
