@@ -97,17 +97,18 @@ impl Spares {
         let meta = fs::symlink_metadata(path)?;
         let len = meta.len();
         let most = BYTES_MAX.min(self.room.free()? / FREE_SHARE);
-        if !meta.is_file() || meta.nlink() != 1 || self.held().bytes + len > most {
+        // Until it is among them: several offer at a time.
+        let mut held = self.held();
+        if !meta.is_file() || meta.nlink() != 1 || held.bytes + len > most {
             return Ok(false);
+        }
+        if meta.permissions().readonly() {
+            // In the spool that meant that it was confirmed.
+            fs::set_permissions(path, fs::Permissions::from_mode(meta.mode() | 0o200))?;
         }
         let nth = self.next.fetch_add(1, Ordering::Relaxed);
         let spare = self.folder.join(nth.to_string());
         fs::rename(path, &spare)?;
-        if meta.permissions().readonly() {
-            // In the spool that meant that it was confirmed.
-            fs::set_permissions(&spare, fs::Permissions::from_mode(meta.mode() | 0o200))?;
-        }
-        let mut held = self.held();
         held.bytes += len;
         held.files.push_back(Resting {
             path: spare,

@@ -34,6 +34,8 @@ const START_HOLE_MAX: f64 = 0.3;
 /// Who joins a live stream when it has more than its window begins somewhere in it: then hls.js may
 /// tell that it went there from the start, where nothing was played. Under load it does now and then.
 const JOINING: &str = "fragment loaded with buffer holes, seeking from 0 to ";
+/// Seconds of a segment where nothing else is set: it goes to the beginning of one.
+const SEGMENT: f64 = 2.0;
 
 /// One browser at a time: two on one core stall each other.
 static ONE_BROWSER: Mutex<()> = Mutex::new(());
@@ -77,11 +79,14 @@ pub(crate) fn play_now(page: &Page<'_>, seconds: u32) -> Playback {
 }
 
 fn is_start_hole(error: &Value, is_live: bool) -> bool {
-    let begins = error["at"].as_f64().is_some_and(|at| at < START_HOLE_MAX);
     let reason = error["reason"].as_str().unwrap_or_default();
+    let begins = |at: f64| match is_live && reason.starts_with(JOINING) {
+        true => at % SEGMENT < START_HOLE_MAX,
+        false => at < START_HOLE_MAX,
+    };
     error["details"] == "bufferSeekOverHole"
         && error["fatal"] == false
-        && (begins || is_live && reason.starts_with(JOINING))
+        && error["at"].as_f64().is_some_and(begins)
 }
 
 impl Playback {
